@@ -1,0 +1,1 @@
+"""The pipeline: CSV files -> checked tables -> features -> a published version in Postgres."""

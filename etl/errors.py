@@ -1,0 +1,17 @@
+"""The two kinds of failure that a pipeline step can name; anything else is a defect of the program."""
+
+
+class BadInput(Exception):  # noqa: N818 - the design's name
+    """The input or the request cannot be used; trying again changes nothing.
+
+    `code` is stable and one of the contract's file-level codes, `detail` is a sentence for a person.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Transient(Exception):  # noqa: N818 - the design's name
+    """Something outside was not there for a moment; the same job may well succeed a little later."""

@@ -1,0 +1,228 @@
+"""THE CATALOGUE: one function per derived feature, as Ibis expressions over the clean tables.
+
+To add a feature, add a function: its columns appear in `user_features` (or `experiment_summary`), in the API and in the
+exports without any other edit.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from etl import validate
+from etl.contract import COMPOUNDS, USER_EXPERIMENTS, USERS
+
+POSTGRES_TYPES = frozenset({"bigint", "double precision", "text", "date", "boolean", "bigint[]"})
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What features are derived from.
+
+    `users` (user_id, name, email, signup_date), `compounds` (compound_id, compound_name, compound_structure) and
+    `experiments` (experiment_id, user_id, experiment_run_time, ...) hold the accepted lines; `uses` (experiment_id,
+    user_id, compound_id) has one row per experiment and different compound in it.
+    """
+
+    users: ir.Table
+    compounds: ir.Table
+    experiments: ir.Table
+    uses: ir.Table
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A registered function, its columns with their Postgres types, and the value of users that it leaves out."""
+
+    function: Callable[[Tables], Any]
+    columns: dict[str, str]
+    otherwise: int | None = None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Features in order of registration; a column name occurs once."""
+
+    features: list[Feature] = field(default_factory=list)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return {name: type_ for feature in self.features for name, type_ in feature.columns.items()}
+
+    def register(self, feature: Feature) -> None:
+        for name, type_ in feature.columns.items():
+            if name in self.columns:
+                raise ValueError(f"feature column {name!r} is declared twice")
+            if type_ not in POSTGRES_TYPES:
+                raise ValueError(f"feature column {name!r}: type {type_!r} is none of {sorted(POSTGRES_TYPES)}")
+        self.features.append(feature)
+
+
+USER_CATALOGUE = Catalogue()
+SUMMARY_CATALOGUE = Catalogue()
+
+
+def feature(
+    *, otherwise: int | None = None, **columns: str
+) -> Callable[[Callable[[Tables], ir.Table]], Callable[[Tables], ir.Table]]:
+    """Register a feature per user: the function returns a table of `user_id` and `columns` (name=Postgres type).
+
+    A user without a row in that table gets `otherwise`. Raises ValueError on a column that exists already.
+    """
+
+    def register(function: Callable[[Tables], ir.Table]) -> Callable[[Tables], ir.Table]:
+        USER_CATALOGUE.register(Feature(function, columns, otherwise))
+        return function
+
+    return register
+
+
+def summary(**columns: str) -> Callable[[Callable[[Tables], ir.Scalar]], Callable[[Tables], ir.Scalar]]:
+    """Register a number about the whole dataset: the function returns the one scalar that `columns` names and types."""
+
+    def register(function: Callable[[Tables], ir.Scalar]) -> Callable[[Tables], ir.Scalar]:
+        SUMMARY_CATALOGUE.register(Feature(function, columns))
+        return function
+
+    return register
+
+
+# --- per user
+
+
+@feature(total_experiments="bigint", otherwise=0)
+def total_experiments(t: Tables) -> ir.Table:
+    """Accepted experiments of the user; 0 for a user without any."""
+    return t.experiments.group_by("user_id").agg(total_experiments=t.experiments.count())
+
+
+@feature(average_run_time="double precision")
+def average_run_time(t: Tables) -> ir.Table:
+    """Mean run time of the user's experiments; null without any."""
+    return t.experiments.group_by("user_id").agg(average_run_time=t.experiments.experiment_run_time.mean())
+
+
+@feature(
+    most_common_compound_id="bigint",
+    most_common_compound_name="text",
+    most_common_compound_uses="bigint",
+    most_common_compound_ids="bigint[]",
+)
+def most_common_compound(t: Tables) -> ir.Table:
+    """The compound in the most of the user's experiments.
+
+    A tie goes to the lowest id, and `most_common_compound_ids` lists all that tie, ascending; null without any.
+    """
+    per_compound = t.uses.group_by("user_id", "compound_id").agg(uses=t.uses.count())
+    most = per_compound.group_by("user_id").agg(uses=per_compound.uses.max())
+    tied = per_compound.semi_join(most, ["user_id", "uses"])
+    winners = tied.group_by("user_id").agg(
+        compound_id=tied.compound_id.min(),
+        most_common_compound_uses=tied.uses.max(),
+        most_common_compound_ids=tied.compound_id.collect(),
+    )
+    named = winners.inner_join(t.compounds, "compound_id")
+    return named.select(
+        "user_id",
+        "most_common_compound_uses",
+        most_common_compound_id="compound_id",
+        most_common_compound_name="compound_name",
+        most_common_compound_ids=named.most_common_compound_ids.sort(),
+    )
+
+
+@feature(experiment_share="double precision")
+def experiment_share(t: Tables) -> ir.Table:
+    """The user's experiments / all experiments; 0 for a user without any, null when there are none at all."""
+    per_user = t.experiments.group_by("user_id").agg(experiments=t.experiments.count())
+    users = t.users.select("user_id").left_join(per_user, "user_id")
+    total = t.experiments.count().nullif(0).as_scalar()
+    return users.select("user_id", experiment_share=users.experiments.fill_null(0) / total)
+
+
+# --- per dataset
+
+
+@summary(total_users="bigint")
+def users_in_all(t: Tables) -> ir.Scalar:
+    """Accepted users."""
+    return t.users.count()
+
+
+@summary(active_users="bigint")
+def users_with_experiments(t: Tables) -> ir.Scalar:
+    """Accepted users with at least one accepted experiment."""
+    return t.experiments.user_id.nunique()
+
+
+@summary(total_experiments="bigint")
+def experiments_in_all(t: Tables) -> ir.Scalar:
+    """Accepted experiments."""
+    return t.experiments.count()
+
+
+@summary(average_experiments_per_user="double precision")
+def experiments_per_user(t: Tables) -> ir.Scalar:
+    """Accepted experiments / accepted users, those without any included; null without users."""
+    return t.experiments.count().as_scalar() / t.users.count().nullif(0).as_scalar()
+
+
+@summary(average_experiments_per_active_user="double precision")
+def experiments_per_active_user(t: Tables) -> ir.Scalar:
+    """Accepted experiments / accepted users with at least one; null without any."""
+    return t.experiments.count() / t.experiments.user_id.nunique().nullif(0)
+
+
+@summary(average_compounds_per_experiment="double precision")
+def compounds_per_experiment(t: Tables) -> ir.Scalar:
+    """Different accepted compounds in an experiment, averaged over accepted experiments; null without any."""
+    return t.uses.count().as_scalar() / t.experiments.count().nullif(0).as_scalar()
+
+
+# --- the two tables that are published
+
+
+def tables() -> Tables:
+    return Tables(
+        users=validate.clean(USERS),
+        compounds=validate.clean(COMPOUNDS),
+        experiments=validate.clean(USER_EXPERIMENTS),
+        uses=validate.uses(),
+    )
+
+
+def steps() -> Iterator[validate.Step]:
+    """Yield (table name, expression): one row per user, and one row about all of them."""
+    yield "user_features", _user_features(tables())
+    yield "experiment_summary", _experiment_summary(tables())
+
+
+def user_features() -> ir.Table:
+    """One row per accepted user: the columns of users.csv, then the catalogue's."""
+    return ibis.table(_user_features(tables()).schema(), name="user_features")
+
+
+def experiment_summary() -> ir.Table:
+    """One row: the summary catalogue's columns."""
+    return ibis.table(_experiment_summary(tables()).schema(), name="experiment_summary")
+
+
+def _user_features(t: Tables) -> ir.Table:
+    rows = t.users.select(*USERS.column_names)
+    for feature_ in USER_CATALOGUE.features:
+        rows = rows.left_join(feature_.function(t), USERS.key).drop(f"{USERS.key}_right")
+        if feature_.otherwise is not None:
+            rows = rows.mutate(**{name: rows[name].fill_null(feature_.otherwise) for name in feature_.columns})
+    return rows.select(*USERS.column_names, *USER_CATALOGUE.columns)
+
+
+def _experiment_summary(t: Tables) -> ir.Table:
+    scalars = [
+        feature_.function(t).name(name).as_table()
+        for feature_ in SUMMARY_CATALOGUE.features
+        for name in feature_.columns
+    ]
+    return reduce(lambda left, right: left.cross_join(right), scalars)

@@ -1,0 +1,89 @@
+"""Rows from the engine -> COPY into Postgres, in batches; each job loads into a table of its own."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.csv
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
+
+from etl import features, validate
+from etl.contract import USERS
+from etl.engines import Engine
+from etl.features import USER_CATALOGUE
+from etl.validate import REJECTION_COLUMNS
+
+_CSV = pyarrow.csv.WriteOptions(include_header=False)
+
+
+def table_of(job_id: UUID) -> sql.Identifier:
+    """The table with one job's version of the features; once it is attached, a partition."""
+    return sql.Identifier(f"user_feature_versions_{job_id.hex}")
+
+
+def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
+    """Load the job's feature rows and rejections inside the caller's transaction.
+
+    Nobody sees the rows before that transaction commits, and a rollback leaves nothing behind.
+    """
+    table, literal = table_of(job_id), sql.Literal(str(job_id))
+    with connection.cursor() as cursor:
+        # Thanks to the CHECK, attaching is a matter of the catalogue: Postgres need not read the rows again.
+        cursor.execute(
+            sql.SQL(
+                "CREATE TABLE {table} (LIKE user_feature_versions INCLUDING DEFAULTS, CHECK (job_id = {job_id}));"
+                "ALTER TABLE {table} ALTER job_id SET DEFAULT {job_id}"
+            ).format(table=table, job_id=literal)
+        )
+        _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows))
+        cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (job_id, user_id)").format(table))
+
+        rejections = (_with_job(batch, job_id) for batch in engine.stream(rejection_rows))
+        _copy(cursor, sql.Identifier("rejections"), ["job_id", *REJECTION_COLUMNS], rejections)
+
+
+def user_rows() -> ir.Table:
+    """The features of each user, lists as Postgres writes them: Arrow's CSV writer knows no lists."""
+    rows = features.user_features()
+    lists = [name for name, type_ in rows.schema().items() if type_.is_array()]
+    return rows.mutate(
+        **{name: "{" + rows[name].map(lambda item: item.cast("string")).join(",") + "}" for name in lists}
+    )
+
+
+def rejection_rows() -> ir.Table:
+    """The rejections in the order in which they are stored and listed."""
+    return validate.rejections().order_by("file", "line")
+
+
+def _with_job(batch: pa.RecordBatch, job_id: UUID) -> pa.RecordBatch:
+    job_ids = pa.repeat(str(job_id), len(batch))
+    return pa.RecordBatch.from_arrays([job_ids, *batch.columns], names=["job_id", *batch.schema.names])
+
+
+def _copy(cursor: Any, table: sql.Identifier, columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)
+    cursor.copy_expert(statement, _CsvStream(batches), size=1 << 20)
+
+
+class _CsvStream:
+    """Batches as one CSV file, which COPY reads piece by piece; at no time is more than a batch of it in memory."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._buffer = io.BytesIO()
+
+    def read(self, size: int) -> bytes:
+        while not (piece := self._buffer.read(size)):
+            batch = next(self._batches, None)
+            if batch is None:
+                return b""
+            self._buffer = io.BytesIO()
+            pyarrow.csv.write_csv(batch, self._buffer, _CSV)
+            self._buffer.seek(0)
+        return piece

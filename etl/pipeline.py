@@ -1,0 +1,90 @@
+"""One dataset's way from files to a published version."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
+
+from etl import account, features, validate
+from etl.account import FileAccount
+from etl.engines import Engine
+from etl.extract import InputFile, Progress, create_tables, extract
+from etl.files import Dataset
+from etl.load import load, rejection_rows, user_rows
+from etl.publish import Publication, Version, reconcile
+
+# A stage's name -> a context that lasts as long as the stage and tells its progress.
+OnStage = Callable[[str], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run read, what became of each line, and what came of it all."""
+
+    outcome: str
+    inputs: list[InputFile]
+    accounts: list[FileAccount]
+
+
+def run(
+    *,
+    job_id: UUID,
+    dataset: str,
+    files: Dataset,
+    engine: Engine,
+    connection: Connection,
+    publication: Publication,
+    max_rejected_ratio: float,
+    on_stage: OnStage,
+) -> Result:
+    """Derive the features of a dataset and publish them, in a transaction that the caller commits.
+
+    Raises BadInput for files that cannot be used, NotReconciled where a line went missing.
+    """
+    with on_stage("extract") as progress:
+        inputs = extract(files, engine, progress)
+    with on_stage("validate"):
+        engine.make(validate.steps)
+        accounts = account.take(engine)
+        account.refuse_rejections_above(max_rejected_ratio, accounts)
+    with on_stage("derive"):
+        engine.make(features.steps)
+    with on_stage("load"):
+        load(engine, connection, job_id)
+    with on_stage("publish"):
+        reconcile(connection, job_id, accounts)
+        outcome = publication(connection, _version(job_id, dataset, inputs, engine))
+    return Result(outcome, inputs, accounts)
+
+
+def rehearse(engine: Engine) -> None:
+    """Do on no rows what run() does in the engine: its imports and query plans are then ready for the first job."""
+    create_tables(engine)
+    engine.make(validate.steps)
+    account.take(engine)
+    engine.make(features.steps)
+    for rows in (user_rows, rejection_rows, features.experiment_summary):
+        list(engine.stream(rows))
+
+
+def _version(job_id: UUID, dataset: str, inputs: list[InputFile], engine: Engine) -> Version:
+    [summary] = [row for batch in engine.stream(features.experiment_summary) for row in batch.to_pylist()]
+    return Version(job_id, dataset, fingerprint({file.file: file.sha256 for file in inputs}), summary)
+
+
+def fingerprint(sha256s: dict[str, str]) -> str:
+    """Name what a version was derived from: the content of the files, and the pipeline's own source."""
+    return hashlib.sha256(json.dumps([version(), sha256s], sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def version() -> str:
+    """Name the pipeline: any change of its source is another version."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()

@@ -1,0 +1,98 @@
+"""What people read, made from the catalogue: the feature columns of the version tables, and the two views over them."""
+
+from dataclasses import dataclass
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
+
+from etl.contract import USERS
+from etl.features import SUMMARY_CATALOGUE, USER_CATALOGUE, Catalogue
+
+READER = "reader"
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of every dataset's published version, over the table that keeps the rows of all versions."""
+
+    name: str
+    table: str
+    catalogue: Catalogue
+    base: tuple[str, ...] = ()
+
+    @property
+    def row_columns(self) -> list[str]:
+        return [*self.base, *self.catalogue.columns]
+
+    @property
+    def columns(self) -> list[str]:
+        return ["dataset", *self.row_columns, "job_id", "computed_at"]
+
+
+VIEWS = (
+    View("user_features", "user_feature_versions", USER_CATALOGUE, base=USERS.column_names),
+    View("experiment_summary", "dataset_versions", SUMMARY_CATALOGUE),
+)
+
+
+def synchronize(connection: Connection) -> None:
+    """Bring tables and views up to the catalogue, inside the caller's transaction.
+
+    A new feature becomes a column, null in the versions that were published before it existed; a column that left the
+    catalogue leaves the view and stays in the table. Raises ValueError where a column's type changed.
+    """
+    for view in VIEWS:
+        _add_columns(connection, view)
+        if list(_columns(connection, view.name)) != view.columns:
+            _make(connection, view)
+    _grant(connection)
+
+
+def _columns(connection: Connection, table: str) -> dict[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            {"table": table},
+        )
+        return dict(cursor.fetchall())
+
+
+def _add_columns(connection: Connection, view: View) -> None:
+    present = _columns(connection, view.table)
+    with connection.cursor() as cursor:
+        for name, type_ in view.catalogue.columns.items():
+            if name not in present:
+                statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}")
+                cursor.execute(statement.format(sql.Identifier(view.table), sql.Identifier(name), sql.SQL(type_)))
+            elif present[name] != type_:
+                raise ValueError(
+                    f"feature column {name!r} is {type_} in the catalogue and {present[name]} in {view.table}: "
+                    "give the new meaning a new name"
+                )
+
+
+def _make(connection: Connection, view: View) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "DROP VIEW IF EXISTS {view};"
+                "CREATE VIEW {view} AS SELECT version.dataset, {columns}, version.job_id, version.computed_at"
+                " FROM datasets AS dataset"
+                " JOIN dataset_versions AS version ON version.job_id = dataset.published_job_id"
+                " JOIN {table} AS row ON row.job_id = dataset.published_job_id"
+            ).format(
+                view=sql.Identifier(view.name),
+                columns=sql.SQL(", ").join(sql.Identifier("row", name) for name in view.row_columns),
+                table=sql.Identifier(view.table),
+            )
+        )
+
+
+def _grant(connection: Connection) -> None:
+    """Let the role `reader`, where there is one, read the views and nothing else."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %(reader)s", {"reader": READER})
+        if cursor.rowcount:
+            views = sql.SQL(", ").join(sql.Identifier(view.name) for view in VIEWS)
+            cursor.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(views, sql.Identifier(READER)))

@@ -1,0 +1,67 @@
+"""The embedded engine: what it may touch, and that it streams."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pytest
+
+from etl import engines
+from etl.engines import Engine
+from etl.validate import Step
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "COPY (SELECT 1) TO '/tmp/etl-test-out.csv'",
+        "ATTACH '/tmp/etl-test.duckdb'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+    ],
+)
+def test_the_engine_opens_nothing_and_cannot_be_reconfigured(query: str, etl_engine: Engine) -> None:
+    with pytest.raises(duckdb.Error):
+        etl_engine._connection.execute(query)
+
+
+def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: Engine) -> None:
+    schema = pa.schema([("n", pa.int64())])
+    etl_engine.create("numbers", schema)
+    for start in range(0, 250_000, 50_000):
+        etl_engine.append("numbers", pa.record_batch([pa.array(range(start, start + 50_000))], schema=schema))
+
+    def steps() -> Iterator[Step]:
+        numbers = ibis.table({"n": "int64"}, name="numbers")
+        yield "doubled", numbers.select(n=numbers.n * 2)
+        yield "halved", ibis.table({"n": "int64"}, name="doubled").mutate(n=ibis._.n / 2)
+
+    def halved() -> ir.Table:
+        return ibis.table({"n": "float64"}, name="halved")
+
+    etl_engine.make(steps)
+    batches = list(etl_engine.stream(halved))
+
+    assert sum(len(batch) for batch in batches) == 250_000
+    assert max(len(batch) for batch in batches) <= 2 * engines.BATCH_ROWS
+
+
+def test_what_does_not_fit_is_spilled_where_the_engine_was_told(tmp_path: Path) -> None:
+    spill = tmp_path / "spill"
+    with engines.connect("duckdb", memory_bytes=48 << 20, threads=1, spill_directory=spill) as engine:
+        engine._connection.execute("CREATE TABLE t AS SELECT i, md5(i::varchar) AS m FROM range(2000000) AS r (i)")
+        engine._connection.execute("CREATE TABLE s AS FROM t ORDER BY m")
+
+        assert sum(path.stat().st_size for path in spill.rglob("*")) > 1 << 20
+
+
+def test_an_engine_that_does_not_exist_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(KeyError):
+        engines.connect("abacus", memory_bytes=1, threads=1, spill_directory=tmp_path)

@@ -1,0 +1,126 @@
+"""Publication is one transaction: the old version or the new one, never a mixture, never a loss."""
+
+from pathlib import Path
+
+import psycopg2.extensions
+import pytest
+
+from etl import load, publish
+from etl.account import FileAccount
+from etl.publish import NotReconciled
+from tests.etl.conftest import Service, write
+
+EXPERIMENTS = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
+
+
+class Broken(Exception):  # noqa: N818
+    """What a test raises in the middle of something."""
+
+
+def _tables(service: Service) -> set[str]:
+    rows = service.query("SELECT relname FROM pg_class WHERE relname LIKE 'user_feature_versions_%' AND relkind = 'r'")
+    return {row["relname"] for row in rows}
+
+
+def test_a_reader_sees_the_old_version_until_the_commit(service: Service, tmp_path: Path) -> None:
+    service.run(write(tmp_path))
+    old = service.features()
+    write(tmp_path, user_experiments=EXPERIMENTS)
+    seen = []
+
+    service.run(tmp_path, before_commit=lambda _connection: seen.append(service.features()))
+
+    assert seen == [old]
+    assert service.features() != old
+
+
+def test_a_failure_after_publishing_leaves_the_old_version_and_nothing_else(service: Service, tmp_path: Path) -> None:
+    service.run(write(tmp_path))
+    before = service.features(), service.query("SELECT * FROM experiment_summary"), _tables(service)
+    write(tmp_path, user_experiments=EXPERIMENTS + "1,1,x,1\n")
+
+    def fail(_connection: psycopg2.extensions.connection) -> None:
+        raise Broken
+
+    with pytest.raises(Broken):
+        service.run(tmp_path, before_commit=fail)
+
+    assert (service.features(), service.query("SELECT * FROM experiment_summary"), _tables(service)) == before
+    assert service.rejections() == []
+
+
+def test_a_dry_run_keeps_its_rejections_only(service: Service, tmp_path: Path) -> None:
+    service.run(write(tmp_path))
+    before = service.features(), _tables(service)
+    write(tmp_path, user_experiments=EXPERIMENTS + "1,1,x,1\n")
+
+    result = service.run(tmp_path, publication=publish.rehearse)
+
+    assert result.outcome == "dry_run"
+    assert (service.features(), _tables(service)) == before
+    assert len(service.rejections()) == 1
+
+
+def test_datasets_are_published_apart_from_each_other(service: Service, tmp_path: Path) -> None:
+    service.run(write(tmp_path / "a"), dataset="a")
+    service.run(write(tmp_path / "b", user_experiments=EXPERIMENTS), dataset="b")
+
+    rows = service.query("SELECT dataset, total_experiments FROM user_features ORDER BY dataset")
+    assert [tuple(row.values()) for row in rows] == [("a", 1), ("b", 0)]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"read": 2},
+        {"accepted": 2, "read": 2},
+        {"rejected": 1, "read": 2},
+    ],
+    ids=["a line was lost", "a row was not loaded", "a rejection was not stored"],
+)
+def test_what_does_not_reconcile_is_not_published(
+    lie: dict[str, int], service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.run(write(tmp_path))
+    before = service.features()
+    true = {"file": "users.csv", "read": 1, "accepted": 1, "duplicate": 0, "rejected": 0}
+    monkeypatch.setattr("etl.account.take", lambda _engine: [FileAccount(**(true | lie))])  # type: ignore[arg-type]
+    write(tmp_path, user_experiments=EXPERIMENTS)
+
+    with pytest.raises(NotReconciled):
+        service.run(tmp_path)
+
+    assert service.features() == before
+
+
+def test_a_published_version_is_logged_and_attached(service: Service, tmp_path: Path) -> None:
+    job_id = service.new_job()
+    service.run(write(tmp_path), job_id=job_id)
+
+    [table] = service.query(
+        "SELECT relpersistence, relispartition FROM pg_class WHERE oid = to_regclass(:name)",
+        name=load.table_of(job_id).string,
+    )
+    assert table == {"relpersistence": "p", "relispartition": True}
+
+
+def test_a_version_is_recognized_by_its_files_and_the_pipeline(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etl import pipeline
+    from etl.files import Dataset
+    from worker import database
+
+    service.run(write(tmp_path))
+
+    def is_published() -> bool:
+        fingerprint = pipeline.fingerprint(Dataset(tmp_path).sha256s())
+        with service.engine.connect() as connection:
+            return publish.is_published(database.driver_connection(connection), "default", fingerprint)
+
+    assert is_published()
+    monkeypatch.setattr(pipeline, "version", lambda: "another")
+    assert not is_published()
+    monkeypatch.undo()
+    write(tmp_path, user_experiments=EXPERIMENTS)
+    assert not is_published()
