@@ -1,0 +1,296 @@
+"""Real servers for the tests: Postgres and Redis in a temporary folder, a database of its own for each test."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+import redis
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from api import create_app
+from worker import database, jobs, migrations, queue
+from worker.jobs import Job, Request
+from worker.settings import Settings
+from worker.tasks import Runner
+
+StrPath = str | os.PathLike[str]
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "data"
+TEMPLATE = "template_experiment_etl"
+
+
+def wait_until(true: Callable[[], object], what: str, *, seconds: float = 30) -> None:
+    """Poll until something is true; a test that waits in vain says for what."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"in vain: waited {seconds} s until {what}"
+        time.sleep(0.02)
+
+
+def _postgres_binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    assert found, "PostgreSQL is not installed; scripts/test.sh installs it"
+    return found[-1]
+
+
+@contextmanager
+def _process(command: Sequence[StrPath], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _fast_directory() -> str:
+    """Memory, where there is enough of it: the database of a test is some hundred files."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 << 30
+    return str(memory) if roomy else "/tmp"
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Iterator[Path]:
+    """A short path: a Unix socket's must fit into 107 bytes."""
+    with TemporaryDirectory(prefix="etl-", dir=_fast_directory()) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_directory: Path) -> Iterator[str]:
+    """The URL of a running server's database `postgres`."""
+    binaries, directory = _postgres_binaries(), server_directory / "postgres"
+    directory.mkdir()
+    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    if user:
+        shutil.chown(directory, user)
+    initdb: list[StrPath] = [
+        binaries / "initdb",
+        "-D",
+        directory / "data",
+        "-U",
+        "etl",
+        "-A",
+        "trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]
+    subprocess.run([*initdb, "--locale=C.UTF-8"], check=True, capture_output=True, user=user)
+    options = {
+        "listen_addresses": "",
+        "unix_socket_directories": directory,
+        "fsync": "off",
+        "full_page_writes": "off",
+        "jit": "off",
+    }
+    command: list[StrPath] = [binaries / "postgres", "-D", directory / "data"]
+    for name, value in options.items():
+        command += ["-c", f"{name}={value}"]
+    with (server_directory / "postgres.log").open("wb") as log, _process(command, user=user, stderr=log):
+        url = f"postgresql://etl@/postgres?host={directory}"
+        wait_until(lambda: _answers(url), "Postgres answers")
+        yield url
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg2.connect(url).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def redis_url(server_directory: Path) -> Iterator[str]:
+    socket = server_directory / "redis.sock"
+    command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(server_directory)]
+    with (server_directory / "redis.log").open("wb") as log, _process(command, stdout=log):
+        wait_until(socket.exists, "Redis listens")
+        yield f"unix://{socket}?db=0"
+
+
+def _administer(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        connection.cursor().execute(statement)
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """A database with the whole schema; each test gets a copy of it."""
+    _administer(postgres, f"CREATE DATABASE {TEMPLATE}")
+    url = postgres.replace("/postgres?", f"/{TEMPLATE}?")
+    engine = database.engine(Settings.from_env({"DATABASE_URL": url}))
+    migrations.upgrade(engine)
+    engine.dispose()
+    return TEMPLATE
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory with the sample as dataset `default`."""
+    directory = tmp_path / "data"
+    shutil.copytree(SAMPLE, directory)
+    return directory
+
+
+@pytest.fixture
+def settings(postgres: str, template: str, redis_url: str, tmp_path: Path, data_dir: Path) -> Iterator[Settings]:
+    """Settings for a database and an empty Redis of the test's own."""
+    name = f"test_{uuid4().hex}"
+    _administer(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    redis.Redis.from_url(redis_url).flushall()
+    yield Settings.from_env(
+        {
+            "DATA_DIR": str(data_dir),
+            "STATE_DIR": str(tmp_path / "state"),
+            "DATABASE_URL": postgres.replace("/postgres?", f"/{name}?"),
+            "REDIS_URL": redis_url,
+            "ETL_MEMORY_LIMIT": "512MiB",
+        }
+    )
+    _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[sa.Engine]:
+    engine = database.engine(settings)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[FlaskClient]:
+    app = create_app(settings)
+    with app.test_client() as client:
+        yield client
+    app.extensions["services"].engine.dispose()
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The ledger and the worker's task, without a worker process."""
+
+    settings: Settings
+    engine: sa.Engine
+    runner: Runner
+
+    def submit(self, *, max_queued_jobs: int = 1000, idempotency_key: str | None = None, **wanted: Any) -> Job:
+        """Insert a queued job and ring for nobody."""
+        with self.engine.begin() as connection:
+            job, _ = jobs.submit(
+                connection, request(**wanted), max_queued_jobs=max_queued_jobs, idempotency_key=idempotency_key
+            )
+        return job
+
+    def claim(self, job: Job, worker: str = "test") -> Job:
+        with self.engine.begin() as connection:
+            claimed = jobs.claim(connection, job.id, worker)
+        assert claimed, "the job was not there to be claimed"
+        return claimed
+
+    def run(self, **wanted: Any) -> Job:
+        """Submit a job and run it in this process."""
+        return self.run_job(self.submit(**wanted))
+
+    def run_job(self, job: Job) -> Job:
+        self.runner.run_job(str(job.id))
+        return self.job(job)
+
+    def job(self, job: Job) -> Job:
+        """The job as the ledger has it now."""
+        with self.engine.connect() as connection:
+            return jobs.get(connection, job.id)
+
+    def query(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(sa.text(statement), values).mappings()]
+
+    def execute(self, statement: str, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(statement), values)
+
+    def published(self, dataset: str = "default") -> UUID | None:
+        """The job whose version is the dataset's published one."""
+        rows = self.query("SELECT published_job_id FROM datasets WHERE name = :dataset", dataset=dataset)
+        return rows[0]["published_job_id"] if rows else None
+
+    def tables_of_versions(self) -> set[str]:
+        """The tables that hold a version's rows, attached or not."""
+        rows = self.query("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'user_feature_versions_%'")
+        return {row["relname"] for row in rows}
+
+
+def request(**wanted: Any) -> Request:
+    """What a job is asked to do, by default what an empty POST asks for."""
+    defaults: dict[str, Any] = {
+        "dataset": "default",
+        "mode": "publish",
+        "engine": "duckdb",
+        "force": False,
+        "max_rejected_ratio": 0.1,
+    }
+    return Request(**(defaults | wanted))
+
+
+@pytest.fixture
+def in_process(settings: Settings, engine: sa.Engine) -> InProcess:
+    return InProcess(settings, engine, Runner(settings, engine, queue.celery_app(settings), worker="in-process"))
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Starts the service's own programs as processes."""
+
+    settings: Settings
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "DATA_DIR": str(self.settings.data_dir),
+            "STATE_DIR": str(self.settings.state_dir),
+            "DATABASE_URL": self.settings.database_url,
+            "REDIS_URL": self.settings.redis_url,
+            "ETL_MEMORY_LIMIT": str(self.settings.etl_memory_limit),
+        }
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        # As in scripts/start.sh.
+        options = ["--without-mingle", "--without-gossip", "--heartbeat-interval", "5"]
+        command = ["-m", "celery", "--quiet", "--app", "worker.main", "worker", *options]
+        with _process([sys.executable, *command], cwd=ROOT, env=self._environment()) as process:
+            yield process
+
+    @contextmanager
+    def sweeper(self) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "worker.sweeper"]
+        with _process(command, cwd=ROOT, env=self._environment()) as process:
+            yield process
+
+
+@pytest.fixture
+def programs(settings: Settings) -> Programs:
+    return Programs(settings)

@@ -1,0 +1,210 @@
+"""The queue: every setting that a promise leans on, and a bell that never holds up who rings it."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import uuid6
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+
+from tests.conftest import wait_until
+from worker import queue
+from worker.settings import Settings
+
+UNUSED = Settings.from_env({"REDIS_URL": "redis://127.0.0.1:1/0"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("result_backend", None),
+        ("task_ignore_result", True),
+        ("task_acks_late", True),
+        ("task_reject_on_worker_lost", True),
+        ("worker_cancel_long_running_tasks_on_connection_loss", False),
+        ("worker_prefetch_multiplier", 1),
+        ("worker_disable_prefetch", True),
+        ("worker_concurrency", 1),
+        ("task_publish_retry", False),
+        ("broker_connection_timeout", 3),
+        ("broker_connection_retry_on_startup", True),
+        ("broker_connection_max_retries", None),
+        ("accept_content", ["json"]),
+        ("task_serializer", "json"),
+        ("task_default_queue", "jobs"),
+        ("task_create_missing_queues", False),
+        ("worker_enable_remote_control", False),
+        ("worker_send_task_events", False),
+        ("worker_hijack_root_logger", False),
+        ("worker_redirect_stdouts", False),
+    ],
+)
+def test_a_setting_has_the_value_that_the_promises_need(name: str, value: object) -> None:
+    assert name in DEFAULTS, "Celery knows no such setting"
+    assert queue.celery_app(UNUSED).conf[name] == value
+
+
+@pytest.mark.parametrize(("name", "value"), [("socket_timeout", 5), ("socket_connect_timeout", 3)])
+def test_a_frozen_redis_is_given_up(name: str, value: object) -> None:
+    assert queue.celery_app(UNUSED).conf.broker_transport_options[name] == value
+
+
+def test_a_message_stays_away_longer_than_any_job_takes() -> None:
+    assert queue.celery_app(UNUSED).conf.broker_transport_options["visibility_timeout"] >= 12 * 3600
+
+
+def test_the_app_is_nobodys_default() -> None:
+    """A module-level default app would be shared by all that are made in a process, as in these tests."""
+    app = queue.celery_app(UNUSED)
+
+    assert queue.celery_app(UNUSED) is not app
+
+
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("rediss://:secret@host:6379/1", "rediss://:secret@host:6379/1"),
+        ("unix:///run/redis.sock?db=0", "redis+socket:///run/redis.sock?virtual_host=0"),
+        ("unix:///run/redis.sock?db=3", "redis+socket:///run/redis.sock?virtual_host=3"),
+        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
+    ],
+)
+def test_celery_is_given_the_url_that_redis_py_understands_in_kombus_form(url: str, broker: str) -> None:
+    assert queue.celery_app(replace(UNUSED, redis_url=url)).conf.broker_url == broker
+
+
+@pytest.mark.parametrize("database", [0, 3])
+def test_the_bell_and_the_sweeper_look_at_the_same_database(redis_url: str, database: int) -> None:
+    settings = replace(UNUSED, redis_url=redis_url.replace("db=0", f"db={database}"))
+    with queue.client(settings) as connection:
+        connection.flushall()
+
+        queue.ring(queue.celery_app(settings), uuid6.uuid7())
+
+        assert queue.length(connection) == 1
+
+
+# --- ring
+
+
+def _messages(url: str) -> list[dict[str, Any]]:
+    with redis.Redis.from_url(url) as connection:
+        return [json.loads(message) for message in connection.lrange(queue.QUEUE, 0, -1)]
+
+
+def test_a_message_says_which_row_to_look_at_and_nothing_else(settings: Settings) -> None:
+    job_id = uuid6.uuid7()
+
+    queue.ring(queue.celery_app(settings), job_id)
+
+    [message] = _messages(settings.redis_url)
+    assert (message["headers"]["task"], message["headers"]["id"]) == (queue.TASK, str(job_id))
+    assert message["content-type"] == "application/json"
+    assert message["headers"]["argsrepr"] == repr([str(job_id)])
+    assert message["headers"]["kwargsrepr"] == "{}"
+
+
+def _seconds_until_unreachable(app: Celery) -> float:
+    started = time.monotonic()
+    with pytest.raises(queue.Unreachable):
+        queue.ring(app, uuid6.uuid7())
+    return time.monotonic() - started
+
+
+def test_a_redis_that_is_not_there_is_unreachable_at_once(tmp_path: Path) -> None:
+    app = queue.celery_app(replace(UNUSED, redis_url=f"unix://{tmp_path}/none.sock?db=0"))
+
+    assert _seconds_until_unreachable(app) < 2
+
+
+def test_a_port_that_nobody_listens_on_is_unreachable_at_once() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # not listening: the port is ours, and connections are refused
+        app = queue.celery_app(replace(UNUSED, redis_url=f"redis://127.0.0.1:{reserved.getsockname()[1]}/0"))
+
+        assert _seconds_until_unreachable(app) < 2
+
+
+@pytest.fixture
+def frozen() -> Iterator[Settings]:
+    """A Redis that takes connections and never answers, as one that was stopped by SIGSTOP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield replace(UNUSED, redis_url=f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+
+
+def test_a_redis_that_does_not_answer_is_unreachable_after_the_time_that_is_set(frozen: Settings) -> None:
+    app = queue.celery_app(frozen)
+    app.conf.broker_transport_options = app.conf.broker_transport_options | {"socket_timeout": 0.5}
+
+    assert _seconds_until_unreachable(app) < 3
+
+
+def test_a_redis_that_does_not_answer_answers_no_ping_either(frozen: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = redis.Redis.from_url
+
+    def from_url(url: str, **options: Any) -> "redis.Redis":
+        assert options["socket_timeout"] == 5
+        return real(url, **(options | {"socket_timeout": 0.2}))
+
+    monkeypatch.setattr(redis.Redis, "from_url", from_url)
+
+    with queue.client(frozen) as connection, pytest.raises(queue.Unreachable):
+        queue.ping(connection)
+
+
+@pytest.mark.parametrize("ask", [queue.ping, queue.length])
+def test_a_redis_that_is_not_there_answers_nothing(tmp_path: Path, ask: Any) -> None:
+    with (
+        queue.client(replace(UNUSED, redis_url=f"unix://{tmp_path}/none.sock?db=0")) as connection,
+        pytest.raises(queue.Unreachable),
+    ):
+        ask(connection)
+
+
+def test_an_app_that_found_redis_dead_rings_again_when_it_is_back(server_directory: Path) -> None:
+    server = server_directory / "another"
+    server.mkdir()
+    url = f"unix://{server}/redis.sock?db=0"
+    app = queue.celery_app(replace(UNUSED, redis_url=url))
+    with pytest.raises(queue.Unreachable):
+        queue.ring(app, uuid6.uuid7())
+
+    command = [
+        "redis-server",
+        "--port",
+        "0",
+        "--unixsocket",
+        f"{server}/redis.sock",
+        "--save",
+        "",
+        "--dir",
+        str(server),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until((server / "redis.sock").exists, "Redis listens")
+            job_id = uuid6.uuid7()
+            wait_until(lambda: _rings(app, job_id), "the bell rings", seconds=10)
+            assert str(job_id) in {message["headers"]["id"] for message in _messages(url)}
+        finally:
+            process.terminate()
+            process.wait(10)
+            shutil.rmtree(server)
+
+
+def _rings(app: Celery, job_id: Any) -> bool:
+    try:
+        queue.ring(app, job_id)
+    except queue.Unreachable:
+        return False
+    return True

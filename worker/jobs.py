@@ -1,0 +1,349 @@
+"""THE LEDGER: Job, its states and every transition. Nothing else touches the table `jobs`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid6
+from sqlalchemy.exc import IntegrityError
+
+LEASE_S = 30
+ATTEMPTS_MAX = 3
+STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+MODES = ("publish", "dry_run")
+
+
+class UnknownJob(Exception):  # noqa: N818
+    """No job has this id."""
+
+
+class QueueFull(Exception):  # noqa: N818
+    """As many jobs wait as may."""
+
+
+class IdempotencyConflict(Exception):  # noqa: N818
+    """The key was used before, for another request."""
+
+
+class LeaseLost(Exception):  # noqa: N818
+    """The job is no longer this attempt's: somebody else has it, or it is finished."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job is asked to do."""
+
+    dataset: str
+    mode: str
+    engine: str
+    force: bool
+    max_rejected_ratio: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the ledger."""
+
+    id: UUID
+    dataset: str
+    mode: str
+    engine: str
+    force: bool
+    max_rejected_ratio: float
+    parent_id: UUID | None
+    state: str
+    outcome: str | None
+    attempt: int
+    stage: str | None
+    progress_done: int | None
+    progress_total: int | None
+    progress_unit: str | None
+    timings_ms: dict[str, float]
+    inputs: list[dict[str, Any]]
+    reconciled: bool | None
+    error_code: str | None
+    error_detail: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def request(self) -> Request:
+        return Request(self.dataset, self.mode, self.engine, self.force, self.max_rejected_ratio)
+
+
+_SIGNATURE = "'job ' || jobs.id || ' attempt ' || jobs.attempt"
+_COLUMNS = ", ".join(field.name for field in fields(Job))
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    return Job(**row._mapping)
+
+
+# --- what the API does
+
+
+def submit(
+    connection: sa.Connection,
+    request: Request,
+    *,
+    max_queued_jobs: int,
+    idempotency_key: str | None = None,
+    parent_id: UUID | None = None,
+) -> tuple[Job, bool]:
+    """Insert a queued job; the second value is False where the key has brought back the job that it made before.
+
+    Raises QueueFull, IdempotencyConflict.
+    """
+    if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
+        return _same(earlier, request), False
+    connection.execute(
+        sa.text("INSERT INTO datasets (name) VALUES (:dataset) ON CONFLICT DO NOTHING"), {"dataset": request.dataset}
+    )
+    row = connection.execute(
+        sa.text(f"""
+            INSERT INTO jobs (id, dataset, mode, engine, force, max_rejected_ratio, idempotency_key, parent_id, rung_at)
+            SELECT :id, :dataset, :mode, :engine, :force, :max_rejected_ratio, :idempotency_key, :parent_id, now()
+            WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < :max_queued_jobs
+            ON CONFLICT ON CONSTRAINT jobs_idempotency_key DO NOTHING
+            RETURNING {_COLUMNS}
+        """),
+        vars(request)
+        | {
+            "id": uuid6.uuid7(),
+            "idempotency_key": idempotency_key,
+            "parent_id": parent_id,
+            "max_queued_jobs": max_queued_jobs,
+        },
+    ).one_or_none()
+    if row:
+        return _job(row), True
+    if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
+        return _same(earlier, request), False
+    raise QueueFull
+
+
+def _with_key(connection: sa.Connection, idempotency_key: str) -> Job | None:
+    query = sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE idempotency_key = :key")
+    row = connection.execute(query, {"key": idempotency_key}).one_or_none()
+    return _job(row) if row else None
+
+
+def _same(earlier: Job, request: Request) -> Job:
+    if earlier.request != request:
+        raise IdempotencyConflict
+    return earlier
+
+
+def get(connection: sa.Connection, job_id: UUID) -> Job:
+    """Return the job. Raises UnknownJob."""
+    row = connection.execute(sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id"), {"id": job_id}).one_or_none()
+    if not row:
+        raise UnknownJob
+    return _job(row)
+
+
+def newest(
+    connection: sa.Connection,
+    *,
+    limit: int,
+    after: UUID | None = None,
+    state: str | None = None,
+    dataset: str | None = None,
+) -> list[Job]:
+    """Return jobs, newest first, from the one after `after` on. Raises UnknownJob where there is no such job."""
+    conditions: list[str] = ["true"]
+    values: dict[str, Any] = {"limit": limit, "state": state, "dataset": dataset}
+    if after:
+        values |= {"after": after, "after_created_at": get(connection, after).created_at}
+        conditions.append("(created_at, id) < (:after_created_at, :after)")
+    conditions += [f"{name} = :{name}" for name in ("state", "dataset") if values[name]]
+    query = (
+        f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY created_at DESC, id DESC LIMIT :limit"
+    )
+    return [_job(row) for row in connection.execute(sa.text(query), values)]
+
+
+# --- what a worker does
+
+
+def claim(connection: sa.Connection, job_id: UUID, worker: str) -> Job | None:
+    """Take a queued job; None where it is not there to be taken, so somebody else has it or its turn has not come."""
+    try:
+        row = connection.execute(
+            sa.text(f"""
+                UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = now(),
+                    lease_expires_at = now() + make_interval(secs => :lease_s), stage = NULL,
+                    progress_done = NULL, progress_total = NULL, progress_unit = NULL,
+                    timings_ms = jsonb_build_object('queued', round(1000 * extract(epoch FROM now() - created_at), 1))
+                WHERE id = :id AND state = 'queued' AND due_at <= now() AND attempt < :attempts_max
+                    AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.dataset = jobs.dataset AND o.state = 'running')
+                RETURNING {_COLUMNS}
+            """),
+            {"id": job_id, "worker": worker, "lease_s": LEASE_S, "attempts_max": ATTEMPTS_MAX},
+        ).one_or_none()
+    except IntegrityError:  # jobs_one_running_per_dataset: another job of the dataset was claimed in the same moment
+        return None
+    return _job(row) if row else None
+
+
+def sign(connection: sa.Connection, job: Job) -> None:
+    """Name the transaction after the attempt, so that it can be ended from outside (and seen in pg_stat_activity)."""
+    connection.execute(
+        sa.text(f"SELECT set_config('application_name', {_SIGNATURE}, true) FROM jobs WHERE id = :id"), {"id": job.id}
+    )
+
+
+def renew(connection: sa.Connection, job: Job, stage: str | None, progress: tuple[int, int, str] | None) -> bool:
+    """Hold the lease for another LEASE_S seconds and tell how far the job is; False where it is lost."""
+    done, total, unit = progress or (None, None, None)
+    return _fenced(
+        connection,
+        job,
+        "lease_expires_at = now() + make_interval(secs => :lease_s), stage = :stage,"
+        " progress_done = :done, progress_total = :total, progress_unit = :unit",
+        {"lease_s": LEASE_S, "stage": stage, "done": done, "total": total, "unit": unit},
+    )
+
+
+def succeed(
+    connection: sa.Connection,
+    job: Job,
+    outcome: str,
+    inputs: Sequence[Mapping[str, Any]],
+    timings_ms: Mapping[str, float],
+) -> None:
+    """Finish the job in its publication's transaction. Raises LeaseLost, and then that must not be committed."""
+    changes = (
+        "state = 'succeeded', outcome = :outcome, inputs = :inputs, reconciled = true,"
+        " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = clock_timestamp(),"
+        " lease_expires_at = NULL, stage = NULL"
+    )
+    values = {"outcome": outcome, "inputs": json.dumps(inputs), "timings_ms": json.dumps(timings_ms)}
+    if not _fenced(connection, job, changes, values):
+        raise LeaseLost
+
+
+def succeed_unchanged(connection: sa.Connection, job: Job, timings_ms: Mapping[str, float]) -> None:
+    """Finish a job whose dataset's published version was made from the same files; its account is that job's.
+
+    Raises LeaseLost.
+    """
+    inputs = connection.scalar(
+        sa.text("SELECT inputs FROM jobs JOIN datasets ON published_job_id = jobs.id WHERE datasets.name = :dataset"),
+        {"dataset": job.dataset},
+    )
+    succeed(connection, job, "unchanged", inputs, timings_ms)
+
+
+def fail(connection: sa.Connection, job: Job, code: str, detail: str, timings_ms: Mapping[str, float]) -> bool:
+    """Finish the job as failed; False where it is not this attempt's any more."""
+    return _fenced(
+        connection,
+        job,
+        "state = 'failed', error_code = :code, error_detail = :detail,"
+        " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = now(),"
+        " lease_expires_at = NULL, stage = NULL",
+        {"code": code, "detail": detail, "timings_ms": json.dumps(timings_ms)},
+    )
+
+
+def postpone(connection: sa.Connection, job: Job, code: str, detail: str) -> bool:
+    """Put the job back for another attempt a little later; after the last attempt it fails."""
+    return _fenced(connection, job, _BACK_TO_QUEUE, {"attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail})
+
+
+def release(connection: sa.Connection, worker: str) -> list[UUID]:
+    """Put back what a worker that is about to stop was running; return the ids of those that wait again."""
+    return _put_back(connection, "worker = :worker", {"worker": worker}, "worker_stopped", "the worker was stopped")
+
+
+# --- what the sweeper does
+
+
+def take_back_expired(connection: sa.Connection) -> list[UUID]:
+    """Put back the jobs whose worker has gone silent; return the ids of those that wait again.
+
+    A worker that hangs may still hold locks which the next attempt needs, so its transaction is ended first.
+    """
+    connection.execute(
+        sa.text(f"""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            JOIN jobs ON application_name = {_SIGNATURE}
+            WHERE jobs.state = 'running' AND lease_expires_at < now() AND usename = current_user
+        """)
+    )
+    return _put_back(connection, "lease_expires_at < now()", {}, "worker_lost", "the worker stopped responding")
+
+
+def waiting(connection: sa.Connection, *, limit: int, unrung_s: float) -> list[UUID]:
+    """Return the oldest jobs that could run now and that the queue was not told of for `unrung_s` seconds.
+
+    They count as rung from now on.
+    """
+    rows = connection.execute(
+        sa.text("""
+            UPDATE jobs SET rung_at = now()
+            WHERE id IN (
+                SELECT id FROM jobs AS w
+                WHERE state = 'queued' AND due_at <= now()
+                    AND (rung_at IS NULL OR rung_at < now() - make_interval(secs => :unrung_s))
+                    AND NOT EXISTS (SELECT FROM jobs AS r WHERE r.dataset = w.dataset AND r.state = 'running')
+                ORDER BY created_at, id LIMIT :limit
+            ) AND state = 'queued'
+            RETURNING id
+        """),
+        {"limit": limit, "unrung_s": unrung_s},
+    )
+    return list(rows.scalars())
+
+
+def next_of(connection: sa.Connection, dataset: str) -> UUID | None:
+    """Return the job of the dataset whose turn has come, or None."""
+    waiting: UUID | None = connection.scalar(
+        sa.text(
+            "SELECT id FROM jobs WHERE dataset = :dataset AND state = 'queued' AND due_at <= now()"
+            " ORDER BY created_at, id LIMIT 1"
+        ),
+        {"dataset": dataset},
+    )
+    return waiting
+
+
+# --- transitions out of `running`
+
+# An attempt that ends like this waits 1 s, then 2 s, so that what was away can come back.
+_BACK_TO_QUEUE = """
+    state = CASE WHEN attempt < :attempts_max THEN 'queued' ELSE 'failed' END,
+    error_code = CASE WHEN attempt >= :attempts_max THEN :code END,
+    error_detail = CASE WHEN attempt >= :attempts_max THEN :detail || ' (attempt ' || attempt || ', the last)' END,
+    finished_at = CASE WHEN attempt >= :attempts_max THEN now() END,
+    due_at = now() + make_interval(secs => attempt), rung_at = NULL, lease_expires_at = NULL, stage = NULL
+"""
+
+
+def _fenced(connection: sa.Connection, job: Job, changes: str, values: Mapping[str, Any]) -> bool:
+    result = connection.execute(
+        sa.text(f"UPDATE jobs SET {changes} WHERE id = :id AND state = 'running' AND attempt = :attempt"),
+        {**values, "id": job.id, "attempt": job.attempt},
+    )
+    return result.rowcount == 1
+
+
+def _put_back(
+    connection: sa.Connection, condition: str, values: Mapping[str, Any], code: str, detail: str
+) -> list[UUID]:
+    rows = connection.execute(
+        sa.text(f"UPDATE jobs SET {_BACK_TO_QUEUE} WHERE state = 'running' AND {condition} RETURNING id, state"),
+        {**values, "attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail},
+    )
+    return [row.id for row in rows if row.state == "queued"]

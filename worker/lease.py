@@ -1,0 +1,112 @@
+"""A job's lease: renewed from a thread of its own while the job runs, and the place where it tells how far it is."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from etl.extract import Progress
+from worker import jobs, logs
+from worker.jobs import Job, LeaseLost
+
+# Far more often than the lease needs: it is also how an attempt learns that its job is no longer its own.
+RENEW_S = 1
+_NEWS_S = 0.25  # news wait this long at most, so that a job of many short stages does not write a row for each
+
+log = logging.getLogger(__name__)
+
+
+class Lease:
+    """Use as a context manager around the work.
+
+    Once the job is somebody else's, or waits again, whatever the attempt does next raises LeaseLost.
+    """
+
+    def __init__(self, engine: sa.Engine, job: Job) -> None:
+        # Not the job's connection: what is told here must be visible before the job's transaction commits.
+        self._engine = engine
+        self._job = job
+        self._stage: str | None = None
+        self._progress: tuple[int, int, str] | None = None
+        self._lost = False
+        self._interrupts: tuple[Callable[[], object], ...] = ()
+        self._interrupting = Lock()
+        self._news = Event()
+        self._ended = Event()
+        self._thread = Thread(target=self._keep, name="lease", daemon=True)
+        self.timings_ms: dict[str, float] = {}
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Renew no more. Whoever finishes the job stops first: a renewal after that would find the lease lost."""
+        self._ended.set()
+        self._news.set()
+        self._thread.join()
+
+    @contextmanager
+    def interrupting(self, *interrupts: Callable[[], object]) -> Iterator[None]:
+        """Call these, which end a query that is running, when the lease is lost while in here."""
+        self._interrupts = interrupts
+        try:
+            yield
+        except Exception as error:
+            if self._lost:
+                raise LeaseLost from error
+            raise
+        finally:
+            with self._interrupting:
+                self._interrupts = ()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Progress]:
+        """Time a stage and make it visible in the job."""
+        self._refuse_lost()
+        self._stage, self._progress = name, None
+        self._news.set()
+        started = time.monotonic()
+        try:
+            yield self._report
+        finally:
+            self.timings_ms[name] = round(1000 * (time.monotonic() - started), 1)
+
+    def _refuse_lost(self) -> None:
+        if self._lost:
+            raise LeaseLost
+
+    def _report(self, done: int, total: int, unit: str) -> None:
+        self._refuse_lost()
+        self._progress = (done, total, unit)
+        self._news.set()
+
+    def _keep(self) -> None:
+        with logs.about(job_id=str(self._job.id)):
+            while not self._ended.wait(_NEWS_S):
+                self._news.wait(RENEW_S - _NEWS_S)
+                self._news.clear()
+                if not self._ended.is_set():
+                    self._renew()
+
+    def _renew(self) -> None:
+        try:
+            with self._engine.begin() as connection:
+                # Progress need not survive a crash, and a lease that does not only expires earlier.
+                connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+                self._lost = not jobs.renew(connection, self._job, self._stage, self._progress)
+        except SQLAlchemyError as error:
+            log.warning("the lease could not be renewed: %s", error)
+        if self._lost:
+            log.warning("the lease of attempt %d is lost", self._job.attempt)
+            self._ended.set()
+            with self._interrupting:
+                for interrupt in self._interrupts:
+                    interrupt()

@@ -1,0 +1,43 @@
+"""The schema's history, and the one call that brings a database up to date."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from etl import schema
+from worker import database
+
+HEAD = "0001"
+
+_LOCK = 7_305_712_918  # any number that nothing else in this database locks
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the schema to HEAD and its feature columns up to the catalogue.
+
+    The workers do this when they start, since they alone know the catalogue. Any number of them may call it at once:
+    one of them works, the others wait for it.
+    """
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        if _revision(connection) != HEAD:
+            _migrate(connection)
+        schema.synchronize(database.driver_connection(connection))
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not connection.scalar(sa.text("SELECT to_regclass('alembic_version')")):
+        return None
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _migrate(connection: sa.Connection) -> None:
+    # Here, because Alembic takes a good part of a program's start and is needed once in a schema's life.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

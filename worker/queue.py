@@ -1,0 +1,99 @@
+"""The queue: a doorbell. The ledger decides what runs; a message only says which row to look at."""
+
+from uuid import UUID
+
+import redis
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+
+from worker.settings import Settings
+
+QUEUE = "jobs"
+TASK = "run_job"
+
+
+class Unreachable(Exception):  # noqa: N818
+    """The bell could not be rung; the sweeper will try again."""
+
+
+def celery_app(settings: Settings) -> Celery:
+    """Return the Celery app. Every setting that the promises lean on is set here, by name."""
+    app = Celery("experiment-etl", broker=_broker_url(settings.redis_url), set_as_current=False)
+    app.conf.update(
+        # The status is in the ledger; a second truth in a result backend could only contradict it.
+        result_backend=None,
+        task_ignore_result=True,
+        # The message goes away when the task has returned, so that a worker that dies leaves it in the queue ...
+        task_acks_late=True,
+        # ... also where only the child process died: late acks alone acknowledge that.
+        task_reject_on_worker_lost=True,
+        # Cancelling on a lost connection would end jobs that run well; the lease decides whose job it is.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # A busy worker takes no further message: a job must not wait behind another while a worker is idle.
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_concurrency=1,
+        # A frozen Redis must not hold up a POST: give up soon, once; the row is the promise.
+        task_publish_retry=False,
+        broker_connection_timeout=3,
+        broker_transport_options={
+            "socket_timeout": 5,
+            "socket_connect_timeout": 3,
+            "max_retries": 0,  # kombu's own: it would wait and connect again within one publish
+            # How long an unacknowledged message stays away. Longer than any job; a message that comes back early
+            # would do no harm, since its row is not `queued`.
+            "visibility_timeout": 24 * 3600,
+        },
+        # A Redis that is away is waited for, at start and later, for ever.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # Only JSON is read from the queue, and only this queue exists.
+        accept_content=["json"],
+        task_serializer="json",
+        task_default_queue=QUEUE,
+        task_create_missing_queues=False,
+        # Nobody talks to workers through the queue or listens to their events.
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        # The program's own logging: JSON lines on standard output.
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        timezone="UTC",
+    )
+    return app
+
+
+def ring(app: Celery, job_id: UUID) -> None:
+    """Tell a worker to look at the job. Raises Unreachable; a job is safe without this."""
+    try:
+        app.send_task(TASK, args=[str(job_id)], task_id=str(job_id))
+    except (KombuError, OperationalError, redis.RedisError, OSError) as error:
+        raise Unreachable(str(error)) from error
+
+
+def client(settings: Settings) -> "redis.Redis":
+    return redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=3)
+
+
+def ping(connection: "redis.Redis") -> None:
+    """Raise Unreachable where Redis does not answer."""
+    try:
+        connection.ping()
+    except redis.RedisError as error:
+        raise Unreachable(str(error)) from error
+
+
+def length(connection: "redis.Redis") -> int:
+    """Return how many messages no worker has taken yet. Raises Unreachable."""
+    try:
+        return int(connection.llen(QUEUE))
+    except redis.RedisError as error:
+        raise Unreachable(str(error)) from error
+
+
+def _broker_url(redis_url: str) -> str:
+    """Kombu's form of redis-py's URL for a Unix socket (unix://PATH?db=N)."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    path, _, query = redis_url.removeprefix("unix://").partition("?")
+    return f"redis+socket://{path}?virtual_host={query.removeprefix('db=') or 0}"

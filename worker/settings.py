@@ -1,0 +1,154 @@
+"""The only reader of the environment."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+DEFAULT_DATASET = "default"
+DATASET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+ENGINES = ("duckdb",)
+SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL"})
+
+_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class InvalidSetting(Exception):  # noqa: N818 - it reads as what it says
+    """A variable has a value that is not allowed; the message names both."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set; README.md has the table. Sizes are in bytes."""
+
+    data_dir: Path
+    state_dir: Path
+    database_url: str
+    redis_url: str
+    api_token: str | None
+    trusted_hosts: tuple[str, ...]
+    etl_engine: str
+    etl_memory_limit: int
+    etl_threads: int
+    max_rejected_ratio: float
+    max_queued_jobs: int
+    keep_versions: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the variables. Raises InvalidSetting, which names the variable and what is allowed, but no secret."""
+        run_dir = environ.get("RUN_DIR", "/tmp/experiment-etl")  # noqa: S108 - 0700 and checked by scripts/start.sh
+
+        def read(name: str, default: Value, parse: Callable[[str], Value], allowed: str) -> Value:
+            text = environ.get(name, "").strip()
+            if not text:
+                return default
+            try:
+                return parse(text)
+            except ValueError as error:
+                shown = name if name in SECRET else f"{name}={text!r}"
+                raise InvalidSetting(f"{shown}: {allowed}") from error
+
+        return cls(
+            data_dir=Path(environ.get("DATA_DIR") or "data").absolute(),
+            state_dir=Path(environ.get("STATE_DIR") or "/var/lib/experiment-etl"),
+            database_url=read(
+                "DATABASE_URL",
+                f"postgresql://etl@/experiment_etl?host={run_dir}",
+                _url("postgresql", "postgres"),
+                "postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            ),
+            redis_url=read(
+                "REDIS_URL",
+                f"unix://{run_dir}/redis.sock?db=0",
+                _url("redis", "rediss", "unix"),
+                "redis://:PASSWORD@HOST:PORT/DB, rediss:// the same with TLS, or unix://PATH?db=DB",
+            ),
+            api_token=read("API_TOKEN", None, _token, "visible ASCII characters without blanks"),
+            trusted_hosts=read(
+                "TRUSTED_HOSTS", ("localhost", "127.0.0.1", "[::1]"), _hosts, "host names, separated by commas"
+            ),
+            etl_engine=read("ETL_ENGINE", "duckdb", _engine, f"one of {', '.join(ENGINES)}"),
+            etl_memory_limit=read(
+                "ETL_MEMORY_LIMIT", _available_memory() // 2, _size, "a size such as 536870912, 512MiB or 2GiB"
+            ),
+            etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _positive, "a whole number from 1 on"),
+            max_rejected_ratio=read("MAX_REJECTED_RATIO", 0.1, _ratio, "a number from 0 to 1"),
+            max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
+            keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
+        )
+
+    @property
+    def spill_dir(self) -> Path:
+        """Where the engine may write what does not fit into its memory."""
+        return self.state_dir / "spill"
+
+    def directory(self, dataset: str) -> Path | None:
+        """Return the directory of a dataset, or None for a name that is not one or has none."""
+        if not DATASET_NAME.fullmatch(dataset):
+            return None
+        directory = self.data_dir if dataset == DEFAULT_DATASET else self.data_dir / dataset
+        return directory if directory.is_dir() and not (dataset != DEFAULT_DATASET and directory.is_symlink()) else None
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _ratio(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError(text)
+    return number
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)\s*([KMG]iB)?", text)
+    if not match or int(match[1]) == 0:
+        raise ValueError(text)
+    return int(match[1]) * _UNITS[match[2] or ""]
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host.strip() for host in text.split(",") if host.strip())
+    if not hosts:
+        raise ValueError(text)
+    return hosts
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        scheme, separator, rest = text.partition("://")
+        if scheme not in schemes or not separator or not rest:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _token(text: str) -> str | None:
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError(text)
+    return text
+
+
+def _engine(text: str) -> str:
+    if text not in ENGINES:
+        raise ValueError(text)
+    return text
+
+
+def _available_memory() -> int:
+    """The container's memory limit, or the machine's memory where there is none."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    files = [path for path in map(Path, _CGROUP_LIMITS) if path.is_file()]
+    limits += [int(text) for path in files if (text := path.read_text().strip()).isdigit()]
+    return min(limits)

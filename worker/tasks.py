@@ -1,0 +1,158 @@
+"""run_job(job_id), the only task: claim the row, run the pipeline, finish the row with the publication."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from celery import Celery
+
+from etl import engines, pipeline, publish
+from etl.engines import Engine
+from etl.errors import BadInput, Transient
+from etl.files import Dataset
+from etl.pipeline import Result
+from worker import database, jobs, logs, queue
+from worker.jobs import Job, LeaseLost
+from worker.lease import Lease
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PUBLICATIONS = {"publish": publish.publish, "dry_run": publish.rehearse}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs jobs; `worker` is the name that it claims them under."""
+
+    settings: Settings
+    engine: sa.Engine
+    app: Celery
+    worker: str
+
+    def register(self) -> None:
+        """Make run_job a task of the app."""
+        self.app.task(name=queue.TASK)(self.run_job)
+
+    def warm_up(self) -> None:
+        """Do everything once on no rows, so that the first job need not wait for imports and query plans."""
+        with self._etl_engine(self.settings.etl_engine) as engine:
+            pipeline.rehearse(engine)
+
+    def run_job(self, job_id: str) -> None:
+        """Run the job if it is there to be taken, then ring for the next one of its dataset."""
+        with logs.about(job_id=job_id):
+            with self.engine.begin() as connection:
+                job = jobs.claim(connection, UUID(job_id), self.worker)
+            if not job:
+                log.info("not claimed: it does not wait any more, or another job of its dataset is running")
+                return
+            log.info("attempt %d on dataset %s", job.attempt, job.dataset)
+            self._finish(job)
+            self._ring_next(job.dataset)
+
+    def _finish(self, job: Job) -> None:
+        """Work, and write down how it ended."""
+        with Lease(self.engine, job) as lease:
+            try:
+                outcome = self._work(job, lease)
+            except LeaseLost:
+                log.warning("attempt %d has lost its lease; it changed nothing", job.attempt)
+            except BadInput as error:
+                log.warning("failed: %s: %s", error.code, error.detail)
+                self._fail(job, lease, error.code, error.detail)
+            except (Transient, *database.CONNECTION_LOST) as error:
+                log.warning("put back into the queue: %s", error)
+                lease.stop()
+                with self.engine.begin() as connection:
+                    jobs.postpone(connection, job, "unavailable", f"something outside was away: {error}")
+            except Exception:
+                log.exception("failed")
+                self._fail(job, lease, "internal_error", f"internal error; the worker logged it with job_id {job.id}")
+            else:
+                log.info("succeeded: %s", outcome, extra={"timings_ms": lease.timings_ms})
+
+    def _work(self, job: Job, lease: Lease) -> str:
+        directory = self.settings.directory(job.dataset)
+        if not directory:
+            raise BadInput("unknown_dataset", f"the dataset {job.dataset} has no directory any more")
+        files = Dataset(directory)
+        if job.mode == "publish" and not job.force and self._is_unchanged(job, files, lease):
+            return "unchanged"
+        with self._etl_engine(job.engine) as engine, self.engine.begin() as connection:
+            jobs.sign(connection, job)
+            driver_connection = database.driver_connection(connection)
+            with lease.interrupting(engine.interrupt, driver_connection.cancel):
+                result = pipeline.run(
+                    job_id=job.id,
+                    dataset=job.dataset,
+                    files=files,
+                    engine=engine,
+                    connection=driver_connection,
+                    publication=PUBLICATIONS[job.mode],
+                    max_rejected_ratio=job.max_rejected_ratio,
+                    on_stage=lease.stage,
+                )
+            lease.stop()
+            # In the publication's transaction: either both happened or neither did.
+            jobs.succeed(connection, job, result.outcome, _inputs(result), lease.timings_ms)
+        return result.outcome
+
+    def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:
+        """Finish the job at once where the published version was made from these very files."""
+        with self.engine.begin() as connection:
+            driver_connection = database.driver_connection(connection)
+            if not publish.has_version(driver_connection, job.dataset):
+                return False
+            with lease.stage("compare"):
+                fingerprint = pipeline.fingerprint(files.sha256s())
+            if not publish.is_published(driver_connection, job.dataset, fingerprint):
+                return False
+            lease.stop()
+            jobs.succeed_unchanged(connection, job, lease.timings_ms)
+            return True
+
+    @contextmanager
+    def _etl_engine(self, name: str) -> Iterator[Engine]:
+        self.settings.spill_dir.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=self.settings.spill_dir) as spill_directory,
+            engines.connect(
+                name,
+                memory_bytes=self.settings.etl_memory_limit,
+                threads=self.settings.etl_threads,
+                spill_directory=Path(spill_directory),
+            ) as engine,
+        ):
+            yield engine
+
+    def _fail(self, job: Job, lease: Lease, code: str, detail: str) -> None:
+        lease.stop()
+        with self.engine.begin() as connection:
+            jobs.fail(connection, job, code, detail, lease.timings_ms)
+
+    def _ring_next(self, dataset: str) -> None:
+        """A message for a job whose dataset was busy is gone by now: ring again for the one whose turn has come."""
+        try:
+            with self.engine.begin() as connection:
+                waiting = jobs.next_of(connection, dataset)
+            if waiting:
+                queue.ring(self.app, waiting)
+        except (queue.Unreachable, sa.exc.OperationalError) as error:
+            log.warning("the next job of %s waits for the sweeper: %s", dataset, error)
+
+
+def _inputs(result: Result) -> list[dict[str, Any]]:
+    accounts = {account.file: asdict(account) for account in result.accounts}
+    return [
+        {"file": read.file, "sha256": read.sha256, "bytes": read.size_bytes}
+        | accounts[read.file]
+        | {"dialect": read.dialect.as_json()}
+        for read in result.inputs
+    ]
