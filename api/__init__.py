@@ -1,0 +1,22 @@
+"""The API: Flask in front of the ledger and the published features."""
+
+from flask import Flask
+
+from api import dashboard, datasets, features, health, jobs, problems, security, services
+from api.encoding import IsoJSON
+from worker.settings import Settings
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application; it opens no connection before the first request."""
+    app = Flask(__name__)
+    app.json = IsoJSON(app)
+    services.init_app(app, settings)
+    problems.init_app(app)
+    security.init_app(app, settings)
+    app.register_blueprint(jobs.bp)
+    app.register_blueprint(features.bp)
+    app.register_blueprint(datasets.bp)
+    app.register_blueprint(health.bp)
+    app.register_blueprint(dashboard.bp)
+    return app

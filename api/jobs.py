@@ -1,0 +1,200 @@
+"""Jobs: submit, list, show."""
+
+import logging
+import re
+import time
+from http import HTTPStatus
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from api import parameters, problems
+from api.problems import Problem
+from api.services import services
+from worker import jobs, queue
+from worker.jobs import IdempotencyConflict, Job, QueueFull, Request, UnknownJob
+from worker.settings import DEFAULT_DATASET, ENGINES
+
+bp = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
+log = logging.getLogger(__name__)
+
+WAIT_MAX_S = 30
+RETRY_AFTER_S = 1
+
+_STAGES = ("queued", "compare", "extract", "validate", "derive", "load", "publish")
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+# A small job is done in a tenth of a second: look often at first, then ever less.
+_FIRST_LOOK_S, _LAST_LOOK_S, _SLOWER = 0.005, 0.5, 1.08
+
+
+@bp.errorhandler(UnknownJob)
+def _unknown_job(_error: UnknownJob) -> Response:
+    return problems.response(Problem(HTTPStatus.NOT_FOUND, "unknown_job", "there is no job with this id"))
+
+
+@bp.post("")
+def submit() -> tuple[Response, int, dict[str, str]]:
+    job_request = _job_request(parameters.json_body())
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise parameters.invalid("Idempotency-Key", "1 to 200 visible ASCII characters")
+    settings = services().settings
+    try:
+        with services().engine.begin() as connection:
+            job, is_new = jobs.submit(
+                connection, job_request, max_queued_jobs=settings.max_queued_jobs, idempotency_key=key
+            )
+    except QueueFull as error:
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "queue_full",
+            f"{settings.max_queued_jobs} jobs are waiting already; nothing was accepted",
+            headers={"Retry-After": "10"},
+        ) from error
+    except IdempotencyConflict as error:
+        raise parameters.invalid(
+            "Idempotency-Key", "a key that was used for another request cannot be used again"
+        ) from error
+    if is_new:
+        _ring(job)
+    headers = {"Location": _link(job), "Retry-After": str(RETRY_AFTER_S)}
+    return jsonify(as_json(job)), HTTPStatus.ACCEPTED, headers
+
+
+def _ring(job: Job) -> None:
+    try:
+        queue.ring(services().celery, job.id)
+    except queue.Unreachable as error:
+        # The row is the promise, so the answer is 202 all the same.
+        log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job.id)})
+
+
+@bp.get("")
+def newest() -> Response:
+    values = parameters.query("state", "dataset", "limit", "cursor")
+    limit = parameters.limit(values)
+    state = parameters.one_of(values, "state", jobs.STATES)
+    try:
+        after = parameters.job_id(values["cursor"]) if "cursor" in values else None
+        with services().engine.connect() as connection:
+            found = jobs.newest(connection, limit=limit + 1, after=after, state=state, dataset=values.get("dataset"))
+    except UnknownJob as error:
+        raise parameters.invalid_cursor() from error
+    next_cursor = str(found[limit - 1].id) if len(found) > limit else None
+    return jsonify(items=[as_json(job) for job in found[:limit]], next_cursor=next_cursor)
+
+
+@bp.get("/<job_id>")
+def show(job_id: str) -> BaseResponse:
+    values = parameters.query("wait")
+    job = _wait(job_id, _seconds(values.get("wait", "0")))
+    response = jsonify(as_json(job))
+    if not job.is_final:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+@bp.get("/<job_id>/rejections")
+def rejections(job_id: str) -> Response:
+    """The lines and items that did not count, in the order of the files and their lines."""
+    values = parameters.query("file", "code", "limit", "cursor")
+    limit = parameters.limit(values)
+    conditions = [f"{name} = :{name}" for name in ("file", "code") if name in values]
+    after = parameters.unpack_cursor(values["cursor"])[0] if "cursor" in values else "0"
+    if not re.fullmatch(r"[0-9]{1,18}", after):
+        raise parameters.invalid_cursor()
+    with services().engine.connect() as connection:
+        job = jobs.get(connection, parameters.job_id(job_id))
+        found = connection.execute(
+            sa.text(
+                'SELECT id, file, line, "column", code, message, value FROM rejections'
+                f" WHERE {' AND '.join(['job_id = :job_id', 'id > :after', *conditions])} ORDER BY id LIMIT :limit"
+            ),
+            values | {"job_id": job.id, "after": int(after), "limit": limit + 1},
+        )
+        rows = [dict(row) for row in found.mappings()]
+    next_cursor = parameters.pack_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
+    items = [{name: row[name] for name in row if name != "id"} for row in rows[:limit]]
+    return jsonify(items=items, next_cursor=next_cursor)
+
+
+def _wait(job_id: str, seconds: float) -> Job:
+    """Return the job when it is finished or the time is over, whichever comes first."""
+    end, pause = time.monotonic() + seconds, _FIRST_LOOK_S
+    while True:
+        with services().engine.connect() as connection:
+            job = jobs.get(connection, parameters.job_id(job_id))
+        remaining = end - time.monotonic()
+        if job.is_final or remaining <= 0:
+            return job
+        time.sleep(min(pause, remaining))
+        pause = min(pause * _SLOWER, _LAST_LOOK_S)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) > WAIT_MAX_S:
+        raise parameters.invalid("wait", f"seconds, from 0 to {WAIT_MAX_S}")
+    return float(text)
+
+
+def _job_request(body: dict[str, Any]) -> Request:
+    settings = services().settings
+    fields: dict[str, Any] = {
+        "dataset": DEFAULT_DATASET,
+        "mode": "publish",
+        "engine": settings.etl_engine,
+        "force": False,
+        "max_rejected_ratio": settings.max_rejected_ratio,
+    }
+    parameters.refuse_unknown(body, fields)
+    wanted = Request(**(fields | body))
+    if wanted.mode not in jobs.MODES:
+        raise parameters.invalid("mode", f"one of {', '.join(jobs.MODES)}")
+    if wanted.engine not in ENGINES:
+        raise parameters.invalid("engine", f"one of {', '.join(ENGINES)}")
+    if not isinstance(wanted.force, bool):
+        raise parameters.invalid("force", "true or false")
+    ratio = wanted.max_rejected_ratio
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+        raise parameters.invalid("max_rejected_ratio", "a number from 0 to 1")
+    if not isinstance(wanted.dataset, str):
+        raise parameters.invalid("dataset", "a dataset's name")
+    if not settings.directory(wanted.dataset):
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown_dataset", f"there is no dataset {wanted.dataset!r}")
+    return wanted
+
+
+def _link(job: Job) -> str:
+    return url_for("jobs.show", job_id=job.id)
+
+
+def as_json(job: Job) -> dict[str, Any]:
+    """A job as the API shows it, in the order in which a person reads it."""
+    progress = {"done": job.progress_done, "total": job.progress_total, "unit": job.progress_unit}
+    links = {
+        "self": _link(job),
+        "rejections": url_for("jobs.rejections", job_id=job.id),
+        "features": url_for("features.rows", dataset=job.dataset),
+    }
+    return {
+        "id": str(job.id),
+        "dataset": job.dataset,
+        "mode": job.mode,
+        "state": job.state,
+        "outcome": job.outcome,
+        "stage": job.stage,
+        "progress": progress if job.progress_unit else None,
+        "attempt": job.attempt,
+        "parent_id": str(job.parent_id) if job.parent_id else None,
+        "created_at": job.created_at.isoformat(),
+        "started_at": job.started_at.isoformat() if job.started_at else None,
+        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
+        "timings_ms": {stage: job.timings_ms[stage] for stage in _STAGES if stage in job.timings_ms},
+        "inputs": job.inputs,
+        "reconciled": job.reconciled,
+        "error": {"code": job.error_code, "detail": job.error_detail} if job.error_code else None,
+        "links": links,
+    }

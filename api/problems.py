@@ -1,0 +1,104 @@
+"""The one error shape: RFC 9457 problem+json with a stable `code`."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from flask import Flask, Response, json
+from psycopg2.errors import UndefinedColumn, UndefinedTable
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):  # noqa: N818 - the RFC's word
+    """Ends the request with this status, code and sentence; `members` are further members of the body."""
+
+    def __init__(
+        self, status: HTTPStatus, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(Problem, response)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(OperationalError, _database_away)
+    app.register_error_handler(PoolTimeout, _database_away)
+    app.register_error_handler(ProgrammingError, _schema_away)
+    app.register_error_handler(Exception, _internal_error)
+
+
+def response(problem: Problem) -> Response:
+    """Return the problem as an answer, for blueprints that turn a domain error into one."""
+    body = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "code": problem.code,
+        "detail": problem.detail,
+        **problem.members,
+    }
+    # ASCII: a request may have named something that is no text at all, such as half a surrogate pair.
+    return Response(
+        json.dumps(body, ensure_ascii=True, separators=(",", ":")),
+        problem.status,
+        problem.headers,
+        mimetype="application/problem+json",
+    )
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Give what Flask and Werkzeug refuse (no such route, wrong method, bad Host) the same shape."""
+    status = HTTPStatus(error.code or 500)
+    headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
+    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+    return response(Problem(status, code, error.description or status.phrase, headers=headers))
+
+
+def _database_away(error: Exception) -> Response:
+    log.warning("the database does not answer: %s", error)
+    return response(
+        Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "the database does not answer at the moment; nothing was accepted",
+            headers={"Retry-After": "2"},
+        )
+    )
+
+
+def _schema_away(error: ProgrammingError) -> Response:
+    """Between the start of the database and that of the first worker there are no tables."""
+    if not isinstance(error.orig, UndefinedTable | UndefinedColumn):
+        return _internal_error(error)
+    log.warning("the schema is not there yet: %s", error.orig)
+    return response(
+        Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "schema_not_ready",
+            "no worker has prepared the database yet; nothing was accepted",
+            headers={"Retry-After": "2"},
+        )
+    )
+
+
+def _internal_error(_error: Exception) -> Response:
+    request_id = uuid4().hex
+    log.exception("internal error", extra={"request_id": request_id})
+    return response(
+        Problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "internal error; the log has it under this request_id",
+            request_id=request_id,
+        )
+    )

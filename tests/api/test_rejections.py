@@ -1,0 +1,78 @@
+"""GET /api/v1/jobs/{id}/rejections"""
+
+import pytest
+import uuid6
+from flask.testing import FlaskClient
+
+from tests.api.conftest import problem
+from tests.conftest import InProcess
+from worker.jobs import Job
+
+
+@pytest.fixture
+def job(in_process: InProcess) -> Job:
+    """A job with three lines that do not count."""
+    directory = in_process.settings.data_dir
+    with (directory / "users.csv").open("a") as file:
+        file.write("\n15,\tOlga,\tolga@example.com,\tsoon\nx,\tPia,\tpia@example.com,\t2024-01-01")
+    with (directory / "user_experiments.csv").open("a") as file:
+        file.write("\n38,\t99,\t1,\t5")
+    return in_process.run(max_rejected_ratio=0.5)
+
+
+def test_every_rejected_line_is_named_with_its_cause(client: FlaskClient, job: Job) -> None:
+    page = client.get(f"/api/v1/jobs/{job.id}/rejections").get_json()
+
+    assert page["next_cursor"] is None
+    assert [list(item) for item in page["items"]] == [["file", "line", "column", "code", "message", "value"]] * 3
+    assert [(item["file"], item["line"], item["code"]) for item in page["items"]] == [
+        ("user_experiments.csv", 40, "unknown_user"),
+        ("users.csv", 17, "invalid_date"),
+        ("users.csv", 18, "invalid_integer"),
+    ]
+
+
+def test_rejections_are_found_by_file_and_code(client: FlaskClient, job: Job) -> None:
+    def lines(query: str) -> list[int]:
+        items = client.get(f"/api/v1/jobs/{job.id}/rejections?{query}").get_json()["items"]
+        return [item["line"] for item in items]
+
+    assert lines("file=users.csv") == [17, 18]
+    assert lines("file=users.csv&code=invalid_date") == [17]
+    assert lines("code=unknown_user") == [40]
+    assert lines("code=unheard_of") == []
+
+
+def test_the_pages_together_are_the_list(client: FlaskClient, job: Job) -> None:
+    path = f"/api/v1/jobs/{job.id}/rejections"
+    whole = client.get(path).get_json()["items"]
+
+    first = client.get(f"{path}?limit=2").get_json()
+    second = client.get(f"{path}?limit=2&cursor={first['next_cursor']}").get_json()
+
+    assert first["items"] + second["items"] == whole
+    assert second["next_cursor"] is None
+
+
+def test_a_job_without_rejections_has_an_empty_list(client: FlaskClient, in_process: InProcess) -> None:
+    job = in_process.run()
+
+    assert client.get(f"/api/v1/jobs/{job.id}/rejections").get_json() == {"items": [], "next_cursor": None}
+
+
+def test_the_rejections_of_an_unknown_job_are_a_404(client: FlaskClient) -> None:
+    for job_id in (uuid6.uuid7(), "x"):
+        problem(client.get(f"/api/v1/jobs/{job_id}/rejections"), 404, "unknown_job")
+
+
+def test_a_cursor_that_is_none_is_refused(client: FlaskClient, in_process: InProcess) -> None:
+    job = in_process.submit()
+    for text in ("x", "-", "AA", "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5"):
+        body = problem(client.get(f"/api/v1/jobs/{job.id}/rejections?cursor={text}"), 422, "invalid_parameter")
+        assert body["parameter"] == "cursor"
+
+
+def test_a_nul_in_a_search_is_refused_or_finds_nothing(client: FlaskClient, in_process: InProcess) -> None:
+    job = in_process.submit()
+    for name in ("file", "code"):
+        assert client.get(f"/api/v1/jobs/{job.id}/rejections?{name}=a%00b").status_code in (200, 422)
