@@ -1,0 +1,130 @@
+"""The scripts as a person types them."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, wait_until
+from tests.container.conftest import docker
+
+pytestmark = pytest.mark.container
+
+PORT = 18000
+
+
+def run(
+    script: str, *arguments: str, cwd: Path, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {"BASE_URL": f"http://127.0.0.1:{PORT}"} | variables
+    finished = subprocess.run(
+        [ROOT / "scripts" / script, *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or finished.returncode == 0, finished.stdout + finished.stderr
+    return finished
+
+
+@pytest.fixture
+def stopped(docker_engine: None, tmp_path: Path) -> Iterator[None]:  # noqa: ARG001
+    run("stop.sh", "--purge", cwd=tmp_path, check=False)
+    yield
+    run("stop.sh", "--purge", cwd=tmp_path, check=False)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_the_demo_shows_the_features_of_the_sample_and_a_job_that_fails_says_so(tmp_path: Path) -> None:
+    demo = run("demo.sh", "--port", str(PORT), cwd=tmp_path)
+
+    assert "succeeded, published" in demo.stdout
+    assert re.search(r"default │ +3 │ Carol", demo.stdout)
+    assert re.search(r"default │ +14 │ +12 │ +37 │ +2\.643 │ +3\.083 │ +2\.324", demo.stdout)
+
+    again = run("trigger_etl.sh", cwd=tmp_path)
+    assert "succeeded, unchanged" in again.stdout
+    unknown = run("trigger_etl.sh", "nothing-of-this-name", cwd=tmp_path, check=False)
+    assert unknown.returncode == 1
+    assert "there is no dataset 'nothing-of-this-name'" in unknown.stderr
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    mine.chmod(0o755)
+    tmp_path.chmod(0o755)
+    (mine / "users.csv").write_text("user_id,name\n")
+    run("run.sh", "--port", str(PORT), "--data", str(mine), cwd=tmp_path)
+    failed = run("trigger_etl.sh", cwd=tmp_path, check=False)
+    assert failed.returncode == 1
+    assert "missing_column: users.csv line 1, column email" in failed.stdout
+    assert re.search(r"default │ +3 │ Carol", run("show_results.sh", cwd=tmp_path).stdout), "the old version stays"
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_every_script_has_a_help_that_names_its_use(tmp_path: Path) -> None:
+    for script in sorted((ROOT / "scripts").glob("*.sh")):
+        assert script.name in run(script.name, "--help", cwd=tmp_path).stdout
+
+
+def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path) -> None:
+    secrets = {"POSTGRES_PASSWORD": "p0stgres", "REDIS_PASSWORD": "r3dis", "API_TOKEN": "t0ken", "PORT": str(PORT)}
+    docker("tag", image, "experiment-etl")
+
+    file = str(ROOT / "docker-compose.yml")
+
+    def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker-compose", "--project-name", "etl-test", "--file", file, *arguments],
+            cwd=tmp_path,
+            env=os.environ | secrets,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def workers() -> str:
+        count = "SELECT count(*) FROM worker_heartbeats"
+        return compose("exec", "-T", "postgres", "psql", "-Atc", count).stdout.strip()
+
+    try:
+        up = compose("up", "--detach", "--scale", "worker=3")
+        assert up.returncode == 0, up.stderr
+        wait_until(lambda: workers() == "3", "three workers are there", seconds=60)
+        triggered = run("trigger_etl.sh", cwd=tmp_path, API_TOKEN="t0ken")
+        assert "succeeded, published" in triggered.stdout
+        refused = run("trigger_etl.sh", cwd=tmp_path, check=False, API_TOKEN="wrong")
+        assert refused.returncode == 1
+        ports = docker("ps", "--filter", "name=etl-test", "--format", "{{.Ports}}").stdout
+        assert set(re.findall(r"[0-9.:]+->\d+", ports)) == {f"127.0.0.1:{PORT}->8000"}
+    finally:
+        compose("down", "--volumes")
+
+
+def on_a_fresh_machine(*commands: str) -> str:
+    """Run commands as root in a copy of the checkout, where nothing is installed but what Debian cannot do without."""
+    script = " && ".join(["cp -r /checkout /root/service", "rm -rf /root/service/.venv", "cd /", *commands])
+    mount = f"{ROOT}:/checkout:ro"
+    finished = docker("run", "--rm", "--volume", mount, "debian:trixie-slim", "bash", "-c", script, check=False)
+    assert finished.returncode == 0, finished.stdout[-4000:] + finished.stderr[-4000:]
+    return finished.stdout
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("docker_engine")
+def test_the_demo_runs_on_a_fresh_machine_without_an_engine() -> None:
+    output = on_a_fresh_machine("/root/service/scripts/demo.sh", "/root/service/scripts/stop.sh")
+
+    assert re.search(r"default │ +3 │ Carol", output)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("docker_engine")
+def test_the_tests_pass_on_a_fresh_machine_with_the_versions_of_the_image() -> None:
+    output = on_a_fresh_machine("/root/service/scripts/test.sh -m 'not container' -p no:cacheprovider")
+
+    assert re.search(r"^\d+ passed, \d+ deselected", output, re.MULTILINE)
