@@ -9,7 +9,7 @@ from worker.settings import Settings
 
 def create_app(settings: Settings) -> Flask:
     """Return the application; it opens no connection before the first request."""
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)  # the dashboard has its own
     app.json = IsoJSON(app)
     services.init_app(app, settings)
     problems.init_app(app)

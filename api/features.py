@@ -82,13 +82,12 @@ def _version(connection: sa.Connection, values: dict[str, str]) -> UUID:
 
 
 def _kept(connection: sa.Connection, text: str) -> UUID:
-    unknown = Problem(HTTPStatus.NOT_FOUND, "unknown_version", "no version of this job is kept")
     try:
         job_id = parameters.job_id(text)
     except UnknownJob as error:
-        raise unknown from error
+        raise _not_kept() from error
     if not connection.scalar(sa.text("SELECT true FROM dataset_versions WHERE job_id = :id"), {"id": job_id}):
-        raise unknown
+        raise _not_kept()
     return job_id
 
 
@@ -103,7 +102,21 @@ def _rows(connection: sa.Connection, job_id: UUID, condition: str, bound: int, l
         ),
         {"job_id": job_id, "bound": bound, "limit": limit},
     )
-    return [dict(row) for row in found.mappings()]
+    rows = [dict(row) for row in found.mappings()]
+    if not rows:
+        _refuse_going(connection, job_id)
+    return rows
+
+
+def _refuse_going(connection: sa.Connection, job_id: UUID) -> None:
+    """No row may mean that the version is being dropped: its partition goes before the row that names it."""
+    query = "SELECT true FROM pg_inherits WHERE inhrelid = to_regclass(:partition) AND NOT inhdetachpending"
+    if not connection.scalar(sa.text(query), {"partition": f"user_feature_versions_{job_id.hex}"}):
+        raise _not_kept()
+
+
+def _not_kept() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "unknown_version", "no version of this job is kept")
 
 
 def _position(connection: sa.Connection, cursor: str) -> tuple[UUID, int]:

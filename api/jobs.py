@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +13,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api import parameters, problems
 from api.problems import Problem
-from api.services import services
+from api.services import THREADS, services
 from worker import jobs, queue
 from worker.jobs import IdempotencyConflict, Job, QueueFull, Request, UnknownJob
 from worker.settings import DEFAULT_DATASET, ENGINES
+
+# Each holds a thread; the other threads are there for everybody else.
+_waiters = BoundedSemaphore(THREADS // 2)
 
 bp = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 log = logging.getLogger(__name__)
@@ -122,7 +126,16 @@ def rejections(job_id: str) -> Response:
 
 
 def _wait(job_id: str, seconds: float) -> Job:
-    """Return the job when it is finished or the time is over, whichever comes first."""
+    """Return the job when it is finished or the time is over; at once where half of the threads wait already."""
+    if not seconds or not _waiters.acquire(blocking=False):
+        return _look(job_id, 0)
+    try:
+        return _look(job_id, seconds)
+    finally:
+        _waiters.release()
+
+
+def _look(job_id: str, seconds: float) -> Job:
     end, pause = time.monotonic() + seconds, _FIRST_LOOK_S
     while True:
         with services().engine.connect() as connection:

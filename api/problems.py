@@ -56,11 +56,15 @@ def response(problem: Problem) -> Response:
     )
 
 
+# A status whose name and phrase are not the same in every Python.
+_HTTP_CODES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_entity_too_large"}
+
+
 def _http_error(error: HTTPException) -> Response:
     """Give what Flask and Werkzeug refuse (no such route, wrong method, bad Host) the same shape."""
     status = HTTPStatus(error.code or 500)
     headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
-    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+    code = _HTTP_CODES.get(status, status.name.lower())
     return response(Problem(status, code, error.description or status.phrase, headers=headers))
 
 

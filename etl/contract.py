@@ -34,6 +34,7 @@ class LineCode(StrEnum):
     WRONG_FIELD_COUNT = "wrong_field_count"
     TRUNCATED = "truncated"
     NUL_BYTE = "nul_byte"
+    STRAY_QUOTE = "stray_quote"
     LINE_TOO_LONG = "line_too_long"
     MISSING_VALUE = "missing_value"
     INVALID_INTEGER = "invalid_integer"
@@ -56,6 +57,7 @@ MESSAGES: dict[str, str] = {
     LineCode.WRONG_FIELD_COUNT: "the line does not have as many fields as the header",
     LineCode.TRUNCATED: "the file ends in the middle of this line",
     LineCode.NUL_BYTE: "the line contains a NUL byte",
+    LineCode.STRAY_QUOTE: "a quote opens here and closes in the middle of a cell on a later line",
     LineCode.LINE_TOO_LONG: f"the line is longer than {LINE_BYTES_MAX} bytes",
     LineCode.MISSING_VALUE: "a value is required here",
     LineCode.INVALID_INTEGER: "this is not a whole number",

@@ -102,7 +102,9 @@ def total_experiments(t: Tables) -> ir.Table:
 @feature(average_run_time="double precision")
 def average_run_time(t: Tables) -> ir.Table:
     """Mean run time of the user's experiments; null without any."""
-    return t.experiments.group_by("user_id").agg(average_run_time=t.experiments.experiment_run_time.mean())
+    # Scaled by a power of two, which is exact: the sum of a few of the largest doubles would be infinite.
+    scaled = t.experiments.experiment_run_time * 2.0**-64
+    return t.experiments.group_by("user_id").agg(average_run_time=scaled.mean() * 2.0**64)
 
 
 @feature(

@@ -129,6 +129,8 @@ def _exists(name: str, directory: int) -> bool:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    except PermissionError as error:
+        raise BadInput(FileCode.NOT_A_REGULAR_FILE, f"{name}: cannot be read ({error.strerror})") from error
     return True
 
 

@@ -79,7 +79,9 @@ class Reader:
         if unread:
             raise unterminated_quote(self._name, unread.line)
         if not self._header:
-            raise BadInput(FileCode.EMPTY_FILE, f"{self._name}: the file is empty; a header is required")
+            raise BadInput(
+                FileCode.EMPTY_FILE, f"{self._name}: the file has no header: all its lines are blank or too long"
+            )
 
     def _read_header(self, lines: Lines) -> Lines:
         header, rest = read_header(self._name, self._table, lines)
@@ -179,6 +181,8 @@ class Reader:
         line = text[record.start : record.end].rstrip("\r\n")
         if "\0" in line:
             return _defect(record.line, LineCode.NUL_BYTE, line)
+        if record.stray_quote:
+            return _defect(record.line, LineCode.STRAY_QUOTE, line)
         if record.end - record.start > LINE_BYTES_MAX:
             return _defect(record.line, LineCode.LINE_TOO_LONG, line)
         if len(record.cells) != len(self._header):

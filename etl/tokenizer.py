@@ -12,12 +12,17 @@ BLANKS = " \t\r"  # around a cell; a line feed may stand at the edge of a quoted
 
 
 class Record(NamedTuple):
-    """One record: the physical line it starts on, its cells, and where it begins and ends in the text."""
+    """One record: the physical line it starts on, its cells, and where it begins and ends in the text.
+
+    `stray_quote`: a cell would go on after a quoted part that spans lines. A quote that nobody meant to open looks like
+    this; the record is then its first line only, so that the lines after it are read for themselves.
+    """
 
     line: int
     cells: list[str]
     start: int
     end: int
+    stray_quote: bool = False
 
 
 class OpenQuote(Exception):  # noqa: N818 - it tells where to go on, it is not a failure by itself
@@ -46,6 +51,7 @@ class Tokenizer:
         start = 0
         while start < len(text):
             cells: list[str] = []
+            stray_quote = False
             position = start - 1  # of the separator before the next cell
             while position < start or (position < len(text) and text[position] != "\n"):
                 cell = self._cell.match(text, position + 1)
@@ -53,10 +59,14 @@ class Tokenizer:
                 quoted, close, plain = cell.group("quoted", "close", "plain")
                 if quoted is not None and not close:
                     raise OpenQuote(line, start)
+                if quoted and "\n" in quoted and plain.strip(BLANKS):
+                    stray_quote = True
+                    position = text.index("\n", start)
+                    break
                 cells.append(((quoted or "").replace('""', '"') + plain).strip(BLANKS + "\n"))
                 position = cell.end()
             end = position + 1
-            if cells != [""]:
-                yield Record(line, cells, start, min(end, len(text)))
+            if stray_quote or cells != [""]:
+                yield Record(line, cells, start, min(end, len(text)), stray_quote)
             line += text.count("\n", start, end)
             start = end

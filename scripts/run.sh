@@ -14,13 +14,13 @@ usage: run.sh [--data DIR] [--port N] [--postgres-port N] [--native]
 Starts the container `experiment-etl` with the volume `experiment-etl`, and replaces an earlier one.
 Without a Docker Engine it runs the same programs on the machine, and installs with apt what is
 missing if it may. Settings in the environment (README) are passed on. scripts/stop.sh stops it.
+EXPERIMENT_ETL_NAME is another name for all of it, for a second service beside the first.
 USAGE
 }
 
-readonly name=experiment-etl
-readonly settings=(API_TOKEN TRUSTED_HOSTS DATABASE_URL REDIS_URL READER_PASSWORD ETL_ENGINE SPARK_REMOTE
-  ETL_MEMORY_LIMIT ETL_THREADS MAX_REJECTED_RATIO MAX_UPLOAD_BYTES MAX_QUEUED_JOBS KEEP_VERSIONS
-  JOB_TIME_LIMIT ETL_SCHEDULE)
+readonly name=${EXPERIMENT_ETL_NAME:-experiment-etl}
+readonly settings=(API_TOKEN TRUSTED_HOSTS DATABASE_URL REDIS_URL READER_PASSWORD ETL_ENGINE
+  ETL_MEMORY_LIMIT ETL_THREADS MAX_REJECTED_RATIO MAX_QUEUED_JOBS KEEP_VERSIONS)
 readonly ready_seconds=120
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=service/native.sh

@@ -22,7 +22,7 @@ main() {
     -*) usage >&2; exit 64 ;;
   esac
   (($# <= 1)) || { usage >&2; exit 64; }
-  local sql=${1:-$here/results.sql} container=${CONTAINER:-experiment-etl}
+  local sql=${1:-$here/results.sql} container=${CONTAINER:-${EXPERIMENT_ETL_NAME:-experiment-etl}}
   [[ -r $sql ]] || die "cannot read $sql"
 
   local psql=(psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --pset pager=off)

@@ -12,7 +12,7 @@ Stops the service that scripts/run.sh started and removes its container. The dat
 USAGE
 }
 
-readonly name=experiment-etl
+readonly name=${EXPERIMENT_ETL_NAME:-experiment-etl}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=service/native.sh
 source "$here/service/native.sh"

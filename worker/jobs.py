@@ -9,6 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import uuid6
+from psycopg2.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
 LEASE_S = 30
@@ -191,8 +192,10 @@ def claim(connection: sa.Connection, job_id: UUID, worker: str) -> Job | None:
             """),
             {"id": job_id, "worker": worker, "lease_s": LEASE_S, "attempts_max": ATTEMPTS_MAX},
         ).one_or_none()
-    except IntegrityError:  # jobs_one_running_per_dataset: another job of the dataset was claimed in the same moment
-        return None
+    except IntegrityError as error:
+        if not isinstance(error.orig, UniqueViolation):
+            raise
+        return None  # jobs_one_running_per_dataset: another job of the dataset was claimed in the same moment
     return _job(row) if row else None
 
 
@@ -233,16 +236,11 @@ def succeed(
         raise LeaseLost
 
 
-def succeed_unchanged(connection: sa.Connection, job: Job, timings_ms: Mapping[str, float]) -> None:
-    """Finish a job whose dataset's published version was made from the same files; its account is that job's.
-
-    Raises LeaseLost.
-    """
-    inputs = connection.scalar(
-        sa.text("SELECT inputs FROM jobs JOIN datasets ON published_job_id = jobs.id WHERE datasets.name = :dataset"),
-        {"dataset": job.dataset},
-    )
-    succeed(connection, job, "unchanged", inputs, timings_ms)
+def published_inputs(connection: sa.Connection, dataset: str) -> list[dict[str, Any]]:
+    """Return the inputs of the job that made the dataset's published version."""
+    query = "SELECT inputs FROM jobs JOIN datasets ON published_job_id = jobs.id WHERE datasets.name = :dataset"
+    inputs: list[dict[str, Any]] = connection.execute(sa.text(query), {"dataset": dataset}).scalar_one()
+    return inputs
 
 
 def fail(connection: sa.Connection, job: Job, code: str, detail: str, timings_ms: Mapping[str, float]) -> bool:

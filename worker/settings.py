@@ -14,6 +14,7 @@ DATASET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ENGINES = ("duckdb",)
 SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL"})
 
+_SIZE_MIN, _THREADS_MAX = 64 << 20, 256
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -75,9 +76,9 @@ class Settings:
             ),
             etl_engine=read("ETL_ENGINE", "duckdb", _engine, f"one of {', '.join(ENGINES)}"),
             etl_memory_limit=read(
-                "ETL_MEMORY_LIMIT", _available_memory() // 2, _size, "a size such as 536870912, 512MiB or 2GiB"
+                "ETL_MEMORY_LIMIT", _available_memory() // 2, _size, "a size from 64MiB on, such as 512MiB or 2GiB"
             ),
-            etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _positive, "a whole number from 1 on"),
+            etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _threads, "a whole number from 1 to 256"),
             max_rejected_ratio=read("MAX_REJECTED_RATIO", 0.1, _ratio, "a number from 0 to 1"),
             max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
             keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
@@ -103,6 +104,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _threads(text: str) -> int:
+    number = _positive(text)
+    if number > _THREADS_MAX:
+        raise ValueError(text)
+    return number
+
+
 def _ratio(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
@@ -112,9 +120,10 @@ def _ratio(text: str) -> float:
 
 def _size(text: str) -> int:
     match = re.fullmatch(r"([0-9]+)\s*([KMG]iB)?", text)
-    if not match or int(match[1]) == 0:
+    size = int(match[1]) * _UNITS[match[2] or ""] if match else 0
+    if size < _SIZE_MIN:
         raise ValueError(text)
-    return int(match[1]) * _UNITS[match[2] or ""]
+    return size
 
 
 def _hosts(text: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from celery import Celery
 
-from etl import engines, pipeline, publish
+from etl import account, engines, pipeline, publish
+from etl.account import FileAccount
 from etl.engines import Engine
 from etl.errors import BadInput, Transient
 from etl.files import Dataset
@@ -114,8 +115,11 @@ class Runner:
                 fingerprint = pipeline.fingerprint(files.sha256s())
             if not publish.is_published(driver_connection, job.dataset, fingerprint):
                 return False
+            inputs = jobs.published_inputs(connection, job.dataset)
+            # The job that published it may have allowed more.
+            account.refuse_rejections_above(job.max_rejected_ratio, [_account(read) for read in inputs])
             lease.stop()
-            jobs.succeed_unchanged(connection, job, lease.timings_ms)
+            jobs.succeed(connection, job, "unchanged", inputs, lease.timings_ms)
             return True
 
     @contextmanager
@@ -148,8 +152,12 @@ class Runner:
             log.warning("the next job of %s waits for the sweeper: %s", dataset, error)
 
 
+def _account(read: dict[str, Any]) -> FileAccount:
+    return FileAccount(**{field.name: read[field.name] for field in fields(FileAccount)})
+
+
 def _inputs(result: Result) -> list[dict[str, Any]]:
-    accounts = {account.file: asdict(account) for account in result.accounts}
+    accounts = {of_file.file: asdict(of_file) for of_file in result.accounts}
     return [
         {"file": read.file, "sha256": read.sha256, "bytes": read.size_bytes}
         | accounts[read.file]

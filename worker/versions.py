@@ -18,6 +18,7 @@ def drop_old(engine: sa.Engine, keep: int) -> None:
         try:
             _finish_detaching(connection)
             for job_id in _old(connection, keep):
+                connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
                 _drop(connection, job_id)
                 log.info("dropped an old version", extra={"job_id": str(job_id)})
         finally:
@@ -53,5 +54,7 @@ def _drop(connection: sa.Connection, job_id: UUID) -> None:
         # A plain DETACH or DROP would lock the parent, and with it everybody who wants to read.
         connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {partition} CONCURRENTLY"))
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {partition}"))
+    # Patience is for locks; many rejections may take their time.
+    connection.execute(sa.text("SET statement_timeout = 0"))
     connection.execute(sa.text("DELETE FROM rejections WHERE job_id = :job_id"), {"job_id": job_id})
     connection.execute(sa.text("DELETE FROM dataset_versions WHERE job_id = :job_id"), {"job_id": job_id})

@@ -4,11 +4,11 @@
 if ((EUID == 0)); then
   # Postgres refuses to run as root.
   native_user=experiment-etl
-  native_base=/var/lib/experiment-etl
+  native_base=/var/lib/${EXPERIMENT_ETL_NAME:-experiment-etl}
   as_service=(setpriv --reuid "$native_user" --regid "$native_user" --init-groups)
 else
   native_user=$(id -un)
-  native_base=${XDG_STATE_HOME:-$HOME/.local/state}/experiment-etl
+  native_base=${XDG_STATE_HOME:-$HOME/.local/state}/${EXPERIMENT_ETL_NAME:-experiment-etl}
   as_service=()
 fi
 # shellcheck disable=SC2034  # the scripts that source this put it before a command

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import uuid6
 from flask.testing import FlaskClient
 
@@ -128,6 +129,25 @@ def test_a_version_that_is_not_kept_is_a_404(client: FlaskClient, in_process: In
 
     for job in (published.id, unpublished.id, uuid6.uuid7(), "x", ""):
         problem(client.get(f"{PATH}?job={job}"), 404, "unknown_version")
+
+
+def test_a_version_that_is_about_to_go_is_whole_or_a_404_and_never_an_empty_list(
+    client: FlaskClient, in_process: InProcess, published: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Detaching has begun and waits for a reader: to all who come now, the partition is gone already."""
+    in_process.run(force=True)
+    monkeypatch.setattr(versions, "_PATIENCE_MS", 50)
+    with in_process.engine.connect() as reader:
+        reader.execute(sa.text("SELECT count(*) FROM user_features"))
+        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
+            versions.drop_old(in_process.engine, keep=1)
+
+    response = client.get(f"{PATH}?job={published.id}")
+
+    if response.status_code == 200:
+        assert len(response.get_json()["items"]) == 14
+    else:
+        problem(response, 404, "unknown_version")
 
 
 def test_a_version_is_asked_for_by_job_or_by_dataset(client: FlaskClient, published: Job) -> None:

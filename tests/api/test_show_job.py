@@ -2,10 +2,12 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
 import uuid6
 from flask.testing import FlaskClient
 
+from api.services import THREADS
 from tests.api.conftest import problem
 from tests.conftest import InProcess
 from worker import jobs
@@ -202,16 +204,22 @@ def test_one_who_waits_in_vain_is_answered_when_the_time_is_over(client: FlaskCl
     assert response.headers["Retry-After"] == "1"
 
 
-def test_one_who_waits_holds_no_connection_to_the_database(client: FlaskClient, in_process: InProcess) -> None:
-    """More may wait than there are connections."""
+def test_those_who_wait_leave_half_of_the_threads_to_the_others(client: FlaskClient, in_process: InProcess) -> None:
+    """Beyond that one who would wait is answered at once, with the job as it is, and may ask again."""
     job = in_process.submit()
-    waiting = 40
+    finished: Queue[float] = Queue()
 
     def wait(_: int) -> int:
-        return client.application.test_client().get(f"{_path(job)}?wait=1").status_code
+        status = client.application.test_client().get(f"{_path(job)}?wait=2").status_code
+        finished.put(time.monotonic())
+        return status
 
-    with ThreadPoolExecutor(waiting) as threads:
-        assert set(threads.map(wait, range(waiting))) == {200}
+    started = time.monotonic()
+    with ThreadPoolExecutor(2 * THREADS) as threads:
+        assert set(threads.map(wait, range(2 * THREADS))) == {200}
+
+    waited = [finished.get() - started >= 2 for _ in range(2 * THREADS)]
+    assert waited.count(True) == THREADS // 2
 
 
 def test_a_time_to_wait_that_is_none_is_refused(client: FlaskClient, in_process: InProcess) -> None:

@@ -5,6 +5,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
+from uuid import uuid4
 
 import pytest
 
@@ -13,13 +15,17 @@ from tests.container.conftest import docker
 
 pytestmark = pytest.mark.container
 
-PORT = 18000
+# Names and a port of the tests' own: a service that somebody runs on this machine, and its data, stay untouched.
+NAME = f"etl-test-{uuid4().hex[:8]}"
+with socket() as _free:
+    _free.bind(("127.0.0.1", 0))
+    PORT = _free.getsockname()[1]
 
 
 def run(
     script: str, *arguments: str, cwd: Path, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = {"BASE_URL": f"http://127.0.0.1:{PORT}"} | variables
+    environment = {"BASE_URL": f"http://127.0.0.1:{PORT}", "EXPERIMENT_ETL_NAME": NAME} | variables
     finished = subprocess.run(
         [ROOT / "scripts" / script, *arguments],
         cwd=cwd,
@@ -34,9 +40,9 @@ def run(
 
 @pytest.fixture
 def stopped(docker_engine: None, tmp_path: Path) -> Iterator[None]:  # noqa: ARG001
-    run("stop.sh", "--purge", cwd=tmp_path, check=False)
     yield
     run("stop.sh", "--purge", cwd=tmp_path, check=False)
+    docker("rmi", "--force", NAME, check=False)
 
 
 @pytest.mark.usefixtures("stopped")
@@ -73,13 +79,13 @@ def test_every_script_has_a_help_that_names_its_use(tmp_path: Path) -> None:
 
 def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path) -> None:
     secrets = {"POSTGRES_PASSWORD": "p0stgres", "REDIS_PASSWORD": "r3dis", "API_TOKEN": "t0ken", "PORT": str(PORT)}
-    docker("tag", image, "experiment-etl")
+    secrets["EXPERIMENT_ETL_NAME"] = image
 
     file = str(ROOT / "docker-compose.yml")
 
     def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["docker-compose", "--project-name", "etl-test", "--file", file, *arguments],
+            ["docker-compose", "--project-name", NAME, "--file", file, *arguments],
             cwd=tmp_path,
             env=os.environ | secrets,
             capture_output=True,
@@ -99,7 +105,7 @@ def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path)
         assert "succeeded, published" in triggered.stdout
         refused = run("trigger_etl.sh", cwd=tmp_path, check=False, API_TOKEN="wrong")
         assert refused.returncode == 1
-        ports = docker("ps", "--filter", "name=etl-test", "--format", "{{.Ports}}").stdout
+        ports = docker("ps", "--filter", f"name={NAME}", "--format", "{{.Ports}}").stdout
         assert set(re.findall(r"[0-9.:]+->\d+", ports)) == {f"127.0.0.1:{PORT}->8000"}
     finally:
         compose("down", "--volumes")

@@ -88,6 +88,13 @@ def test_the_averages_per_user_differ_by_who_is_counted(service: Service, tmp_pa
     }
 
 
+def test_an_average_of_the_largest_numbers_is_no_infinity(service: Service, tmp_path: Path) -> None:
+    rows = _published(service, tmp_path, [(1, "2", 1e308), (1, "2", 1.7e308), (2, "2", 0.1), (2, "2", 0.2)])
+
+    assert rows[1]["average_run_time"] == pytest.approx(1.35e308)
+    assert rows[2]["average_run_time"] == (0.1 + 0.2) / 2
+
+
 def test_shares_are_null_when_there_are_no_experiments_at_all(service: Service, tmp_path: Path) -> None:
     rows = _published(service, tmp_path, [])
 

@@ -73,6 +73,16 @@ def test_a_quoted_cell_may_hold_separators_quotes_and_blanks(reader_class: type[
     assert rows == [(2, "1", "Doe, Jane", 'say "hi"', "x"), (3, "2", '5" tall', 'a"b', "cd")]
 
 
+def test_a_stray_quote_costs_its_own_line_and_no_other(reader_class: type[Reader], tmp_path: Path) -> None:
+    lines = ["1,a,b,c", '2,"Bob,b,c', "3,a,b,c", "4,a,b,c", '5,"Em",b,c', "6,a,b,c"]
+
+    found = read(tmp_path, HEADER + "\n".join(lines) + "\n", reader_class)
+
+    assert found.defects == [(3, "stray_quote", '2,"Bob,b,c')]
+    assert [row[1] for row in found.rows] == ["1", "3", "4", "5", "6"]
+    assert [row[0] for row in found.rows] == [2, 4, 5, 6, 7]
+
+
 def test_a_line_with_another_number_of_fields_is_a_defect(reader_class: type[Reader], tmp_path: Path) -> None:
     found = read(tmp_path, HEADER + "1,a,b,c\n2,a\n3,a,b,c,d\n4,a,b,c\n", reader_class)
 

@@ -502,6 +502,18 @@ def test_a_job_whose_connection_breaks_waits_for_another_attempt(
     assert in_process.run_job(job).outcome == "published"
 
 
+def test_an_unchanged_dataset_is_held_to_the_ratio_of_its_own_job(in_process: InProcess) -> None:
+    """The job that published it allowed more."""
+    with (in_process.settings.data_dir / "users.csv").open("a") as file:
+        file.write("\n15,\tOlga,\tolga@example.com,\tsoon")
+    assert in_process.run(max_rejected_ratio=1.0).outcome == "published"
+
+    assert in_process.run(max_rejected_ratio=0.5).outcome == "unchanged"
+    strict = in_process.run(max_rejected_ratio=0.0)
+
+    assert (strict.state, strict.error_code) == ("failed", "too_many_rejections")
+
+
 # --- two attempts at once
 
 
