@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT, SAMPLE, wait_until
 from tests.container.conftest import docker
 
 pytestmark = pytest.mark.container
@@ -60,7 +61,7 @@ def test_the_demo_shows_the_features_of_the_sample_and_a_job_that_fails_says_so(
     assert "there is no dataset 'nothing-of-this-name'" in unknown.stderr
 
     mine = tmp_path / "mine"
-    mine.mkdir()
+    shutil.copytree(SAMPLE, mine)
     mine.chmod(0o755)
     tmp_path.chmod(0o755)
     (mine / "users.csv").write_text("user_id,name\n")
