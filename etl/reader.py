@@ -128,7 +128,7 @@ class Reader:
         defects = [
             self._wrong_field_count(lines.line + row.number - 1, row.actual_columns, row.text, last=row.number == last)
             for row in wrong
-            if row.text.strip(BLANKS)
+            if row.actual_columns > 1 or row.text.strip(BLANKS)
         ]
         return self._block([pa.array(numbers, pa.int64()), *columns], defects)
 

@@ -66,7 +66,7 @@ class Tokenizer:
                 cells.append(((quoted or "").replace('""', '"') + plain).strip(BLANKS + "\n"))
                 position = cell.end()
             end = position + 1
-            if stray_quote or cells != [""]:
+            if stray_quote or len(cells) > 1 or text[start:end].strip(BLANKS + "\n"):
                 yield Record(line, cells, start, min(end, len(text)), stray_quote)
             line += text.count("\n", start, end)
             start = end

@@ -149,6 +149,7 @@ LINE = st.lists(CELL | PLAIN, min_size=1, max_size=5).map(",".join) | st.lists(P
 @given(lines=st.lists(LINE, max_size=8), end=st.sampled_from(["\n", "\r\n", ""]), block=st.integers(1, 64))
 @example(lines=['1,a"b,c,d', '4,a,b,"ab', "c,d"], end="\n", block=20)
 @example(lines=['1,a,b,"c', ""], end="\n", block=44)
+@example(lines=["", '""', " ", '" "'], end="\n", block=64)
 def test_both_ways_of_reading_agree_whatever_the_block_size(
     lines: list[str], end: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
