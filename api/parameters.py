@@ -61,12 +61,12 @@ def one_of(values: dict[str, str], name: str, allowed: Collection[str]) -> str |
     return value
 
 
-def job_id(text: str, name: str = "id") -> UUID:
+def job_id(text: str) -> UUID:
     """Parse a job's id; what is no id at all names no job either."""
     try:
         return UUID(text)
     except ValueError as error:
-        raise UnknownJob(name) from error
+        raise UnknownJob from error
 
 
 def pack_cursor(*parts: object) -> str:

@@ -70,14 +70,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _database_away(error: Exception) -> Response:
     log.warning("the database does not answer: %s", error)
-    return response(
-        Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "database_unavailable",
-            "the database does not answer at the moment; nothing was accepted",
-            headers={"Retry-After": "2"},
-        )
-    )
+    return _unavailable("database_unavailable", "the database does not answer at the moment; nothing was accepted")
 
 
 def _schema_away(error: ProgrammingError) -> Response:
@@ -85,14 +78,11 @@ def _schema_away(error: ProgrammingError) -> Response:
     if not isinstance(error.orig, UndefinedTable | UndefinedColumn):
         return _internal_error(error)
     log.warning("the schema is not there yet: %s", error.orig)
-    return response(
-        Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "schema_not_ready",
-            "no worker has prepared the database yet; nothing was accepted",
-            headers={"Retry-After": "2"},
-        )
-    )
+    return _unavailable("schema_not_ready", "no worker has prepared the database yet; nothing was accepted")
+
+
+def _unavailable(code: str, detail: str) -> Response:
+    return response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers={"Retry-After": "2"}))
 
 
 def _internal_error(_error: Exception) -> Response:

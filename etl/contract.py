@@ -1,6 +1,6 @@
 """The three input tables: columns, types, keys, references and rejection codes. Declared here and nowhere else.
 
-Validation (etl/validate.py), extraction (etl/extract.py) and the README's tables come from these declarations.
+Extraction (etl/reader.py) and validation (etl/validate.py) go by these declarations.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """THE CATALOGUE: one function per derived feature, as Ibis expressions over the clean tables.
 
-To add a feature, add a function: its columns appear in `user_features` (or `experiment_summary`), in the API and in the
-exports without any other edit.
+To add a feature, add a function: its columns appear in `user_features` (or `experiment_summary`) and in the API without
+any other edit.
 """
 
 from collections.abc import Callable, Iterator
