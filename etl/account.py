@@ -1,37 +1,101 @@
 """The account of a job: what became of every line of every file."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
+
+import ibis.expr.types as ir
+import pyarrow as pa
 
 from etl import validate
-from etl.contract import TABLES, FileCode
+from etl.contract import FileCode
 from etl.engines import Engine
 from etl.errors import BadInput
+from etl.extract import InputFile
+
+# So many are kept of a job that fails because of them.
+FIRST_REJECTIONS = 1000
 
 
 @dataclass(frozen=True)
 class FileAccount:
-    """Lines of one file. The four numbers are counted apart from each other."""
+    """One file and what became of its lines: the four numbers are counted apart from each other.
 
-    file: str
+    `codes` are the numbers of rejections, those of items included.
+    """
+
+    input: InputFile
     read: int
     accepted: int
     duplicate: int
     rejected: int
+    codes: dict[str, int]
+
+    @property
+    def file(self) -> str:
+        return self.input.snapshot.file
 
     @property
     def reconciled(self) -> bool:
         return self.read == self.accepted + self.duplicate + self.rejected
 
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "sha256": self.input.snapshot.sha256,
+            "bytes": self.input.snapshot.size_bytes,
+            "read": self.read,
+            "accepted": self.accepted,
+            "duplicate": self.duplicate,
+            "rejected": self.rejected,
+            "codes": self.codes,
+            "dialect": self.input.dialect.as_json(),
+        }
 
-def take(engine: Engine) -> list[FileAccount]:
-    """Return the account of each file, in the contract's order; an engine keeps none."""
-    rows = {row["file"]: row for batch in engine.stream(validate.counts) for row in batch.to_pylist()}
-    return [FileAccount(**rows[table.file]) for table in TABLES]
+
+class TooManyRejections(BadInput):
+    """More lines were rejected than the job allows; `rejections` are the first of them."""
+
+    def __init__(self, detail: str, accounts: list[FileAccount], rejections: list[pa.RecordBatch]) -> None:
+        super().__init__(FileCode.TOO_MANY_REJECTIONS, detail)
+        self.accounts = accounts
+        self.rejections = rejections
 
 
-def refuse_rejections_above(max_rejected_ratio: float, accounts: list[FileAccount]) -> None:
-    """Raise BadInput (`too_many_rejections`) where more than that share of a file's lines was rejected."""
-    excess = [account for account in accounts if account.rejected > max_rejected_ratio * account.read]
+def take(engine: Engine, inputs: list[InputFile]) -> list[FileAccount]:
+    """Return the account of each file."""
+    lines = {row.pop("file"): row for batch in engine.stream(validate.counts) for row in batch.to_pylist()}
+    codes: dict[str, dict[str, int]] = defaultdict(dict)
+    for batch in engine.stream(validate.rejection_counts):
+        for row in batch.to_pylist():
+            codes[row["file"]][row["code"]] = row["rejections"]
+    return [
+        FileAccount(file, **lines[file.snapshot.file], codes=dict(sorted(codes[file.snapshot.file].items())))
+        for file in inputs
+    ]
+
+
+def is_excessive(rejected: int, read: int, max_rejected_ratio: float) -> bool:
+    """Tell whether more than that share of a file's lines was rejected."""
+    return rejected > max_rejected_ratio * read
+
+
+def refuse_rejections_above(max_rejected_ratio: float, accounts: list[FileAccount], engine: Engine) -> None:
+    """Raise TooManyRejections where more than that share of a file's lines was rejected."""
+    excess = [of for of in accounts if is_excessive(of.rejected, of.read, max_rejected_ratio)]
     if excess:
-        detail = "; ".join(f"{account.file}: {account.rejected} of {account.read} lines rejected" for account in excess)
-        raise BadInput(FileCode.TOO_MANY_REJECTIONS, f"{detail}; allowed is a share of {max_rejected_ratio:g}")
+        detail = "; ".join(f"{of.file}: {of.rejected} of {of.read} lines rejected" for of in excess)
+        raise TooManyRejections(
+            f"{detail}; allowed is a share of {max_rejected_ratio:g}",
+            accounts,
+            list(engine.stream(_first_rejections)),
+        )
+
+
+def rejection_rows() -> ir.Table:
+    """The rejections in the order in which they are stored and listed."""
+    return validate.rejections().order_by("file", "line")
+
+
+def _first_rejections() -> ir.Table:
+    return rejection_rows().limit(FIRST_REJECTIONS)

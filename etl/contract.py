@@ -9,6 +9,7 @@ from typing import Literal
 
 LINE_BYTES_MAX = 1 << 20
 VALUE_CHARS_MAX = 200
+FIRST_DATE = "0001-01-01"
 
 Type = Literal["integer", "number", "date", "text", "id_list"]
 
@@ -24,6 +25,7 @@ class FileCode(StrEnum):
     ENCODING = "encoding"
     UNTERMINATED_QUOTE = "unterminated_quote"
     NOT_A_REGULAR_FILE = "not_a_regular_file"
+    TOO_LARGE = "too_large"
     INPUT_CHANGED = "input_changed"
     TOO_MANY_REJECTIONS = "too_many_rejections"
 

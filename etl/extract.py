@@ -1,4 +1,4 @@
-"""A dataset's files -> raw tables in the engine, with each file's dialect, size and sha256."""
+"""A dataset's files -> tables of records in the engine, with each file's dialect, size and sha256."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import pyarrow as pa
 from etl.contract import TABLES, Table
 from etl.dialect import Dialect
 from etl.engines import Engine
-from etl.files import Dataset
-from etl.reader import Defect, Reader, records_schema
+from etl.files import Dataset, Snapshot
+from etl.reader import Block, Reader, text_schema, typed_schema
 
+FILES_SCHEMA = pa.schema([("file", pa.string()), ("keys_increase", pa.bool_())])
 DEFECTS_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("code", pa.string()), ("value", pa.string())])
 
 # done, total, unit
@@ -19,42 +20,47 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file as it was read; `sha256` and `size_bytes` are those of the bytes on disk."""
+    """One file as it was read; `keys_increase` as in Reader."""
 
-    file: str
-    sha256: str
-    size_bytes: int
+    snapshot: Snapshot
     dialect: Dialect
+    keys_increase: bool
 
 
 def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputFile]:
-    """Read every file once, into `raw_<table>` and `defects`.
+    """Read every file, into `typed_<table>` and `raw_<table>` (see Reader), `defects` and `files`.
 
     Raises BadInput with a file-level code of the contract.
     """
     create_tables(engine)
-    sizes = dataset.sizes()
+    total = sum(dataset.sizes().values())
     done = 0
     inputs = []
     for table in TABLES:
         with dataset.open(table) as source:
             reader = Reader(source)
             for block in reader.blocks():
-                engine.append(f"raw_{table.name}", block.records)
-                if block.defects:
-                    engine.append("defects", _batch(table, block.defects))
-                progress(done + source.bytes_read, max(sum(sizes.values()), done + source.bytes_read), "bytes")
-            inputs.append(InputFile(table.file, source.sha256, source.bytes_read, reader.dialect))
+                _append(engine, table, block)
+                progress(done + source.bytes_read, max(total, done + source.bytes_read), "bytes")
+            inputs.append(InputFile(source.snapshot, reader.dialect, reader.keys_increase))
             done += source.bytes_read
+    dataset.refuse_changes([file.snapshot for file in inputs])
+    facts = [{"file": file.snapshot.file, "keys_increase": file.keys_increase} for file in inputs]
+    engine.append("files", pa.RecordBatch.from_pylist(facts, schema=FILES_SCHEMA))
     return inputs
 
 
 def create_tables(engine: Engine) -> None:
+    engine.create("files", FILES_SCHEMA)
     engine.create("defects", DEFECTS_SCHEMA)
     for table in TABLES:
-        engine.create(f"raw_{table.name}", records_schema(table))
+        engine.create(f"typed_{table.name}", typed_schema(table))
+        engine.create(f"raw_{table.name}", text_schema(table))
 
 
-def _batch(table: Table, defects: list[Defect]) -> pa.RecordBatch:
-    rows = [{"file": table.file, **defect._asdict()} for defect in defects]
-    return pa.RecordBatch.from_pylist(rows, schema=DEFECTS_SCHEMA)
+def _append(engine: Engine, table: Table, block: Block) -> None:
+    if len(block.records):
+        engine.append(f"{'typed' if block.typed else 'raw'}_{table.name}", block.records)
+    if block.defects:
+        rows = [{"file": table.file, **defect._asdict()} for defect in block.defects]
+        engine.append("defects", pa.RecordBatch.from_pylist(rows, schema=DEFECTS_SCHEMA))

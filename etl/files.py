@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,25 @@ READ_BYTES = 4 << 20
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What a file was when it was read; size and hash are those of the bytes on disk, also where it is compressed."""
+
+    file: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
 class Source(io.RawIOBase):
-    """An open file of a dataset that counts and hashes the bytes read from it.
+    """An open file of a dataset that counts and hashes the bytes read from it; its content is at most `bytes_max`."""
 
-    `bytes_read` and `sha256` speak of the bytes on disk, also where the file is compressed.
-    """
-
-    def __init__(self, table: Table, name: str, descriptor: int) -> None:
+    def __init__(self, table: Table, name: str, descriptor: int, bytes_max: int) -> None:
         self.table = table
         self.name = name
         self._file = io.FileIO(descriptor, closefd=True)
         self._before = os.fstat(descriptor)
+        self._bytes_max = bytes_max
         self._hash = hashlib.sha256()
         self.bytes_read = 0
 
@@ -53,41 +61,55 @@ class Source(io.RawIOBase):
         return self._before.st_size
 
     @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def snapshot(self) -> Snapshot:
+        """What was read so far."""
+        return Snapshot(self.table.file, self.bytes_read, self._before.st_mtime_ns, self._hash.hexdigest())
 
     def content(self) -> Iterator[bytes]:
         """Yield the file's content, decompressed, in blocks of a few MiB.
 
-        Raises BadInput (`encoding`) where a compressed file is damaged, and (`input_changed`) where the file was
-        written to while it was being read.
+        Raises BadInput: `encoding` where a compressed file is damaged, `too_large` as soon as the content is, and
+        `input_changed` where the file was written to while it was being read.
         """
         compressed = self.name.endswith(".gz")
         stream = gzip.GzipFile(fileobj=io.BufferedReader(self, READ_BYTES)) if compressed else self
+        size = 0
+        self._refuse_more_than_allowed(self.size)
         try:
             while block := stream.read(READ_BYTES):
+                size += len(block)
+                self._refuse_more_than_allowed(size)
                 yield block
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BadInput(FileCode.ENCODING, f"{self.name}: not a whole gzip file ({error})") from error
-        self._refuse_change()
+        self.refuse_change()
 
-    def _refuse_change(self) -> None:
+    def _refuse_more_than_allowed(self, size: int) -> None:
+        if size > self._bytes_max:
+            raise BadInput(
+                FileCode.TOO_LARGE, f"{self.name}: the file holds more than {self._bytes_max} bytes (MAX_FILE_BYTES)"
+            )
+
+    def refuse_change(self) -> None:
+        """Raise BadInput (`input_changed`) where the file was written to since it was opened."""
         now = os.fstat(self._file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
-            raise BadInput(FileCode.INPUT_CHANGED, f"{self.name}: the file was written to while it was being read")
+            raise _changed(self.table)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The directory that holds one dataset's files."""
+    """The directory that holds one dataset's files, each of at most `file_bytes_max` when decompressed."""
 
     directory: Path
+    file_bytes_max: int
 
     @contextmanager
     def open(self, table: Table) -> Iterator[Source]:
         """Open the one file of `table`, plain or .gz.
 
-        Raises BadInput: `missing_file`, `ambiguous_file` (both forms are there), `not_a_regular_file`.
+        Raises BadInput: `missing_file`, `ambiguous_file` (both forms are there), `not_a_regular_file`. What is found to
+        be wrong with a file that is being written to is `input_changed`.
         """
         try:
             directory = os.open(self.directory, _OPEN_FLAGS | os.O_DIRECTORY)
@@ -102,8 +124,12 @@ class Dataset:
             descriptor = _open_regular(names[0], directory)
         finally:
             os.close(directory)
-        with Source(table, names[0], descriptor) as source:
-            yield source
+        with Source(table, names[0], descriptor, self.file_bytes_max) as source:
+            try:
+                yield source
+            except BadInput:
+                source.refuse_change()
+                raise
 
     def sizes(self) -> dict[str, int]:
         """Return the size of each file on disk, in bytes."""
@@ -113,15 +139,34 @@ class Dataset:
                 sizes[table.file] = source.size
         return sizes
 
-    def sha256s(self) -> dict[str, str]:
-        """Return the sha256 of each file, read without looking inside."""
-        sums = {}
-        for table in TABLES:
-            with self.open(table) as source:
-                while source.read(READ_BYTES):
-                    pass
-                sums[table.file] = source.sha256
-        return sums
+    def snapshots(self) -> list[Snapshot]:
+        """Read every file without looking inside."""
+        return [self._snapshot(table) for table in TABLES]
+
+    def refuse_changes(self, read: Iterable[Snapshot]) -> None:
+        """Raise BadInput (`input_changed`) where a file is not any more what it was when it was read.
+
+        Compared are size, time and content: who reads three files one after the other must know that they belong
+        together, and who restores a file's time after writing to it must not go unnoticed.
+        """
+        for table, before in zip(TABLES, read, strict=True):
+            try:
+                now = self._snapshot(table)
+            except BadInput as error:
+                raise _changed(table) from error
+            if now != before:
+                raise _changed(table)
+
+    def _snapshot(self, table: Table) -> Snapshot:
+        with self.open(table) as source:
+            buffer = bytearray(READ_BYTES)
+            while source.readinto(buffer):
+                pass
+            return source.snapshot
+
+
+def _changed(table: Table) -> BadInput:
+    return BadInput(FileCode.INPUT_CHANGED, f"{table.file}: the file was changed while the dataset was being read")
 
 
 def _exists(name: str, directory: int) -> bool:

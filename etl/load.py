@@ -1,7 +1,7 @@
 """Rows from the engine -> COPY into Postgres, in batches; each job loads into a table of its own."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import pyarrow.csv
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import features, validate
+from etl import account, features
 from etl.contract import USERS
 from etl.engines import Engine
 from etl.features import USER_CATALOGUE
@@ -41,9 +41,14 @@ def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
         )
         _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows))
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (job_id, user_id)").format(table))
+    load_rejections(engine.stream(account.rejection_rows), connection, job_id)
 
-        rejections = (_with_job(batch, job_id) for batch in engine.stream(rejection_rows))
-        _copy(cursor, sql.Identifier("rejections"), ["job_id", *REJECTION_COLUMNS], rejections)
+
+def load_rejections(batches: Iterable[pa.RecordBatch], connection: Connection, job_id: UUID) -> None:
+    """Load rejections of the job inside the caller's transaction."""
+    with connection.cursor() as cursor:
+        rows = (_with_job(batch, job_id) for batch in batches)
+        _copy(cursor, sql.Identifier("rejections"), ["job_id", *REJECTION_COLUMNS], rows)
 
 
 def user_rows() -> ir.Table:
@@ -53,11 +58,6 @@ def user_rows() -> ir.Table:
     return rows.mutate(
         **{name: "{" + rows[name].map(lambda item: item.cast("string")).join(",") + "}" for name in lists}
     )
-
-
-def rejection_rows() -> ir.Table:
-    """The rejections in the order in which they are stored and listed."""
-    return validate.rejections().order_by("file", "line")
 
 
 def _with_job(batch: pa.RecordBatch, job_id: UUID) -> pa.RecordBatch:

@@ -14,9 +14,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from etl import account, features, validate
 from etl.account import FileAccount
 from etl.engines import Engine
-from etl.extract import InputFile, Progress, create_tables, extract
-from etl.files import Dataset
-from etl.load import load, rejection_rows, user_rows
+from etl.extract import Progress, create_tables, extract
+from etl.files import Dataset, Snapshot
+from etl.load import load, user_rows
 from etl.publish import Publication, Version, reconcile
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
@@ -25,10 +25,9 @@ OnStage = Callable[[str], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run read, what became of each line, and what came of it all."""
+    """What became of each line, and what came of it all."""
 
     outcome: str
-    inputs: list[InputFile]
     accounts: list[FileAccount]
 
 
@@ -51,35 +50,36 @@ def run(
         inputs = extract(files, engine, progress)
     with on_stage("validate"):
         engine.make(validate.steps)
-        accounts = account.take(engine)
-        account.refuse_rejections_above(max_rejected_ratio, accounts)
+        accounts = account.take(engine, inputs)
+        account.refuse_rejections_above(max_rejected_ratio, accounts, engine)
     with on_stage("derive"):
         engine.make(features.steps)
     with on_stage("load"):
         load(engine, connection, job_id)
     with on_stage("publish"):
         reconcile(connection, job_id, accounts)
-        outcome = publication(connection, _version(job_id, dataset, inputs, engine))
-    return Result(outcome, inputs, accounts)
+        outcome = publication(connection, _version(job_id, dataset, accounts, engine))
+    return Result(outcome, accounts)
 
 
 def rehearse(engine: Engine) -> None:
     """Do on no rows what run() does in the engine: its imports and query plans are then ready for the first job."""
     create_tables(engine)
     engine.make(validate.steps)
-    account.take(engine)
+    account.take(engine, [])
     engine.make(features.steps)
-    for rows in (user_rows, rejection_rows, features.experiment_summary):
+    for rows in (user_rows, account.rejection_rows, features.experiment_summary):
         list(engine.stream(rows))
 
 
-def _version(job_id: UUID, dataset: str, inputs: list[InputFile], engine: Engine) -> Version:
+def _version(job_id: UUID, dataset: str, accounts: list[FileAccount], engine: Engine) -> Version:
     [summary] = [row for batch in engine.stream(features.experiment_summary) for row in batch.to_pylist()]
-    return Version(job_id, dataset, fingerprint({file.file: file.sha256 for file in inputs}), summary)
+    return Version(job_id, dataset, fingerprint([of.input.snapshot for of in accounts]), summary)
 
 
-def fingerprint(sha256s: dict[str, str]) -> str:
+def fingerprint(files: list[Snapshot]) -> str:
     """Name what a version was derived from: the content of the files, and the pipeline's own source."""
+    sha256s = {file.file: file.sha256 for file in files}
     return hashlib.sha256(json.dumps([version(), sha256s], sort_keys=True).encode()).hexdigest()
 
 

@@ -86,15 +86,16 @@ def reconcile(connection: Connection, job_id: UUID, accounts: Sequence[FileAccou
     """Compare the account with itself and with what arrived in Postgres. Raises NotReconciled."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT file, count(*) FROM rejections WHERE job_id = %(job_id)s AND code = ANY(%(codes)s) GROUP BY file",
-            {"job_id": str(job_id), "codes": list(LineCode)},
+            "SELECT file, code, count(*) FROM rejections WHERE job_id = %(job_id)s GROUP BY file, code",
+            {"job_id": str(job_id)},
         )
-        rejected = dict(cursor.fetchall())
+        stored = cursor.fetchall()
         cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table_of(job_id)))
         [(loaded,)] = cursor.fetchall()
     for account in accounts:
-        stored = rejected.get(account.file, 0)
-        if not account.reconciled or stored != account.rejected:
-            raise NotReconciled(f"{account}, {stored} rejections stored")
+        codes = {code: rejections for file, code, rejections in stored if file == account.file}
+        lines = sum(rejections for code, rejections in codes.items() if code in set(LineCode))
+        if not account.reconciled or lines != account.rejected or codes != account.codes:
+            raise NotReconciled(f"{account}, rejections stored: {codes}")
         if account.file == USERS.file and loaded != account.accepted:
             raise NotReconciled(f"{account}, {loaded} rows loaded")

@@ -1,18 +1,21 @@
-"""One CSV file -> Arrow batches of text cells, each with its physical line number, and the lines that are no records.
+"""One CSV file -> Arrow batches of records, each with its physical line number, and the lines that are no records.
 
-Blocks of lines go through Arrow's CSV reader where its row count proves that every row is one line; any other block
-(line breaks or blanks around quotes, NUL bytes, blank lines, lone carriage returns) goes through etl/tokenizer.py,
-which gives the same cells for everything that both can read.
+There are three ways to read a block of lines, of which each gives the same records as the next wherever it can read at
+all:
+
+- typed: Arrow's reader converts the cells while it parses them, where there is nothing wrong with any of them;
+- text: Arrow's reader, where its row count proves that every row is one line;
+- the tokenizer (etl/tokenizer.py), for line breaks or blanks around quotes, NUL bytes and blank lines.
+
+What is not typed here is checked and converted cell by cell in etl/validate.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 
+from etl.arrow import TYPES, ArrowParser, Parsed
 from etl.contract import LINE_BYTES_MAX, VALUE_CHARS_MAX, FileCode, LineCode, Table
 from etl.dialect import Dialect, read_header, unterminated_quote
 from etl.errors import BadInput
@@ -20,7 +23,8 @@ from etl.files import Source
 from etl.lines import Lines, LongLine, whole_lines
 from etl.tokenizer import BLANKS, OpenQuote, Record, Tokenizer
 
-_GUARD = "\x1a"
+# A block that cannot be typed is cut into pieces of this size, so that a wrong cell slows down its neighbours only.
+_PIECE_BYTES = 1 << 16
 
 
 class Defect(NamedTuple):
@@ -32,20 +36,30 @@ class Defect(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Records (`line` and the contract's columns as text, null where empty) and the defects among them."""
+    """Records and the defects among them.
 
+    `records` has `line` and the contract's columns, null where a cell is empty: of typed_schema() where `typed`, and
+    then every cell can be used, else of text_schema().
+    """
+
+    typed: bool
     records: pa.RecordBatch
     defects: list[Defect]
 
 
-def records_schema(table: Table) -> pa.Schema:
+def text_schema(table: Table) -> pa.Schema:
     return pa.schema([("line", pa.int64()), *((name, pa.string()) for name in table.column_names)])
+
+
+def typed_schema(table: Table) -> pa.Schema:
+    return pa.schema([("line", pa.int64()), *((column.name, TYPES[column.type]) for column in table.columns)])
 
 
 class Reader:
     """Reads one file of the contract; `dialect` is known as soon as the first block was read.
 
-    Raises BadInput with a file-level code.
+    `keys_increase` tells whether every key so far is greater than the one before, so that none can occur twice; it is
+    false too where they were not typed. Raises BadInput with a file-level code.
     """
 
     dialect: Dialect
@@ -54,110 +68,89 @@ class Reader:
         self._source = source
         self._name = source.name
         self._table = source.table
-        self._schema = records_schema(source.table)
         self._header: list[str] = []
+        self._last_key: int | None = None
+        self.keys_increase = True
 
     def blocks(self) -> Iterator[Block]:
         """Yield the file's records in file order."""
         unread: Lines | None = None  # from the start of a record whose quote is still open
         for lines in whole_lines(self._source):
-            if unread and (isinstance(lines, LongLine) or len(unread.content) > LINE_BYTES_MAX):
-                raise unterminated_quote(self._name, unread.line)
             if isinstance(lines, LongLine):
-                yield self._block(
-                    [], [_defect(lines.line, LineCode.LINE_TOO_LONG, lines.start.decode(errors="replace"))]
-                )
+                self._refuse_open_quote(unread)
+                yield self._long_line(lines)
                 continue
-            if unread:
-                lines = Lines(unread.line, unread.content + lines.content)
             if not self._header:
                 lines = self._read_header(lines)
-            if not lines.content:
-                continue
-            block, unread = self._read_records(lines)
-            yield block
-        if unread:
-            raise unterminated_quote(self._name, unread.line)
+            unread = yield from self._read_records(lines, unread)
+        self._refuse_open_quote(unread)
         if not self._header:
             raise BadInput(
                 FileCode.EMPTY_FILE, f"{self._name}: the file has no header: all its lines are blank or too long"
             )
 
+    def _refuse_open_quote(self, unread: Lines | None, bytes_max: int = 0) -> None:
+        if unread and len(unread.content) > bytes_max:
+            raise unterminated_quote(self._name, unread.line)
+
+    def _long_line(self, lines: LongLine) -> Block:
+        defect = _defect(lines.line, LineCode.LINE_TOO_LONG, lines.start.decode(errors="replace"))
+        return self._text_block([], [defect])
+
     def _read_header(self, lines: Lines) -> Lines:
         header, rest = read_header(self._name, self._table, lines)
         if header:
             self.dialect, self._header = header.dialect, header.columns
+            self._arrow = ArrowParser(self._table, header.columns, header.dialect.separator)
             self._tokenizer = Tokenizer(header.dialect.separator)
         return rest
 
-    def _read_records(self, lines: Lines) -> tuple[Block, Lines | None]:
-        block = self._read_simple(lines)
-        return (block, None) if block else self._read_any(lines)
+    def _read_records(self, lines: Lines, unread: Lines | None) -> Generator[Block, None, Lines | None]:
+        """Yield the records of `unread` and `lines` together; return what is still unread."""
+        if not unread and len(lines.content) > _PIECE_BYTES and (parsed := self._arrow.typed(lines)):
+            yield self._typed_block(lines, parsed)
+            return None
+        for piece in _pieces(lines):
+            self._refuse_open_quote(unread, LINE_BYTES_MAX)
+            if unread:
+                piece = Lines(unread.line, unread.content + piece.content)
+            block, unread = self._read_piece(piece)
+            yield block
+        return unread
 
-    # Arrow's reader
+    def _read_piece(self, lines: Lines) -> tuple[Block, Lines | None]:
+        if parsed := self._arrow.typed(lines):
+            return self._typed_block(lines, parsed), None
+        if parsed := self._arrow.text(lines):
+            return self._text_block([parsed.lines, *parsed.columns], self._defects_among(lines, parsed)), None
+        return self._tokenize(lines)
 
-    def _read_simple(self, lines: Lines) -> Block | None:
-        """Parse lines of which each is a record of its own; None where that is not certain."""
-        content = lines.content
-        quoted = b'"' in content
-        if (
-            b"\0" in content
-            or content.startswith((b"\n", b"\r"))
-            or b"\n\n" in content
-            or b"\n\r" in content
-            or content.count(b"\r") != content.count(b"\r\n")
-            or (quoted and (b' "' in content or b'\t"' in content))
-        ):
-            return None
-        # The last row is ours: a quote that is still open before it would swallow it, and a row would be missing.
-        guard = self.dialect.separator.join([_GUARD] * len(self._header)).encode() + b"\n"
-        content += guard if content.endswith(b"\n") else b"\n" + guard
-        wrong: list[pyarrow.csv.InvalidRow] = []
-        try:
-            cells = self._read_with_arrow(content, quoted, wrong)
-        except pa.ArrowInvalid:
-            return None
-        rows = cells.num_rows + len(wrong)
-        if rows != content.count(b"\n"):
-            return None
-        numbers = np.delete(np.arange(lines.line, lines.line + rows - 1), [row.number - 1 for row in wrong])
-        columns = [column.chunk(0).slice(0, len(numbers)) for column in cells.columns]
-        if b" " in content or b"\t" in content:
-            columns = [_trimmed(column) for column in columns]
-        last = rows - 1 if not lines.content.endswith(b"\n") else 0
-        defects = [
+    # Arrow's ways
+
+    def _typed_block(self, lines: Lines, parsed: Parsed) -> Block:
+        self._follow_keys(parsed.columns[self._table.column_names.index(self._table.key)])
+        records = pa.RecordBatch.from_arrays([parsed.lines, *parsed.columns], schema=typed_schema(self._table))
+        return Block(True, records, self._defects_among(lines, parsed))
+
+    def _follow_keys(self, column: pa.Array) -> None:
+        keys = column.to_numpy()
+        if len(keys):
+            follows = self._last_key is None or keys[0] > self._last_key
+            self.keys_increase = self.keys_increase and bool(follows and (keys[1:] > keys[:-1]).all())
+            self._last_key = keys[-1]
+
+    def _defects_among(self, lines: Lines, parsed: Parsed) -> list[Defect]:
+        rows = len(parsed.lines) + len(parsed.wrong)
+        last = 0 if lines.content.endswith(b"\n") else rows
+        return [
             self._wrong_field_count(lines.line + row.number - 1, row.actual_columns, row.text, last=row.number == last)
-            for row in wrong
+            for row in parsed.wrong
             if row.actual_columns > 1 or row.text.strip(BLANKS)
         ]
-        return self._block([pa.array(numbers, pa.int64()), *columns], defects)
 
-    def _read_with_arrow(self, content: bytes, quoted: bool, wrong: list[pyarrow.csv.InvalidRow]) -> pa.Table:
-        def skip(row: pyarrow.csv.InvalidRow) -> str:
-            wrong.append(row)
-            return "skip"
+    # The tokenizer's way
 
-        names = [name if name in self._table.column_names else f"#{at}" for at, name in enumerate(self._header)]
-        return pyarrow.csv.read_csv(
-            pa.py_buffer(content),
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=len(content) + 1, column_names=names),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=self.dialect.separator,
-                quote_char='"' if quoted else False,
-                ignore_empty_lines=False,
-                invalid_row_handler=skip,
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(self._table.column_names, pa.string()),
-                include_columns=self._table.column_names,
-                strings_can_be_null=True,
-                null_values=[""],
-            ),
-        )
-
-    # The tokenizer
-
-    def _read_any(self, lines: Lines) -> tuple[Block, Lines | None]:
+    def _tokenize(self, lines: Lines) -> tuple[Block, Lines | None]:
         """Parse any lines; the second value is what remains from a quote on that is still open."""
         text = lines.content.decode()
         places = [self._header.index(name) for name in self._table.column_names]
@@ -173,9 +166,7 @@ class Reader:
                     rows.append([record.line, *(record.cells[place] or None for place in places)])
         except OpenQuote as error:
             unread = Lines(error.line, text[error.start :].encode())
-        columns = zip(*rows, strict=True) if rows else [[]] * len(self._schema)
-        arrays = [pa.array(list(column), type_) for column, type_ in zip(columns, self._schema.types, strict=True)]
-        return self._block(arrays, defects), unread
+        return self._text_block([list(column) for column in zip(*rows, strict=True)], defects), unread
 
     def _defect_of(self, record: Record, text: str) -> Defect | None:
         line = text[record.start : record.end].rstrip("\r\n")
@@ -194,15 +185,24 @@ class Reader:
         truncated = last and fields < len(self._header)
         return _defect(line, LineCode.TRUNCATED if truncated else LineCode.WRONG_FIELD_COUNT, text)
 
-    def _block(self, columns: list[pa.Array], defects: list[Defect]) -> Block:
-        columns = columns or [pa.array([], type_) for type_ in self._schema.types]
-        return Block(pa.RecordBatch.from_arrays(columns, schema=self._schema), defects)
+    def _text_block(self, columns: Sequence[pa.Array | list[str | int | None]], defects: list[Defect]) -> Block:
+        """No columns stand for no records."""
+        schema = text_schema(self._table)
+        filled = columns or [[]] * len(schema)
+        arrays = [pa.array(column, type_) for column, type_ in zip(filled, schema.types, strict=True)]
+        self.keys_increase = self.keys_increase and not len(arrays[0])
+        return Block(False, pa.RecordBatch.from_arrays(arrays, schema=schema), defects)
+
+
+def _pieces(lines: Lines) -> Iterator[Lines]:
+    """Cut lines into pieces of about _PIECE_BYTES."""
+    line, start, content = lines.line, 0, lines.content
+    while start < len(content):
+        end = content.find(b"\n", start + _PIECE_BYTES) + 1 or len(content)
+        yield Lines(line, content[start:end])
+        line += content.count(b"\n", start, end)
+        start = end
 
 
 def _defect(line: int, code: LineCode, text: str) -> Defect:
     return Defect(line, code, text[:VALUE_CHARS_MAX].replace("\0", "\\0"))
-
-
-def _trimmed(column: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim(column, characters=BLANKS)
-    return pc.if_else(pc.equal(trimmed, ""), None, trimmed)

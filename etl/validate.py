@@ -1,16 +1,18 @@
-"""Raw tables -> clean tables + rejections, as Ibis expressions over tables that the engine knows by name.
+"""Records -> clean tables + rejections, as Ibis expressions over tables that the engine knows by name.
 
-Of every table `t` the steps make, in this order:
+Extraction leaves the records of every table `t` in `typed_t`, where nothing is wrong with their cells, and in `raw_t`,
+as text. Of these the steps make, in this order:
 
-- `checked_t`: each record with its cells as values, and the first thing wrong with it (`code`, `column`);
+- `checked_t`: the records of `raw_t` with their cells as values, and the first thing wrong with each (`code`, `column`,
+  `value`);
 - `refused_t`: the lines that do not count, `code` being a contract code or `duplicate`;
 - `clean_t`: the accepted lines;
 
-and in the end `items` and `uses` (experiment, user, compound: once per experiment). `rejections()` and `counts()` are
-what all of that amounts to.
+and in the end `uses` (experiment, user, compound: once per experiment) and `rejections`. `counts()` is what all of that
+amounts to. An engine that leaves `typed_t` empty gets the same results from `raw_t` alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 
 import ibis
@@ -18,6 +20,7 @@ import ibis.expr.types as ir
 
 from etl.contract import (
     COMPOUNDS,
+    FIRST_DATE,
     MESSAGES,
     TABLES,
     USER_EXPERIMENTS,
@@ -35,16 +38,20 @@ _INTEGER = r"^[+-]?[0-9]+$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_FIRST_DATE = "0001-01-01"
 
-_IBIS_TYPES = {"integer": "int64", "number": "float64", "date": "date", "text": "string", "id_list": "array<int64>"}
+_TYPES = {"integer": "int64", "number": "float64", "date": "date", "text": "string", "id_list": "string"}
 
 Step = tuple[str, ir.Table]
 
 
 def raw(table: Table) -> ir.Table:
-    """The records of a file as text: what extraction put into the engine."""
+    """Records as text."""
     return ibis.table({"line": "int64"} | dict.fromkeys(table.column_names, "string"), name=f"raw_{table.name}")
+
+
+def typed(table: Table) -> ir.Table:
+    """Records of which each cell can be used; lists of ids are text of digits, signs, blanks and semicolons."""
+    return ibis.table(_record_schema(table), name=f"typed_{table.name}")
 
 
 def defects() -> ir.Table:
@@ -53,14 +60,21 @@ def defects() -> ir.Table:
 
 
 def clean(table: Table) -> ir.Table:
-    """The accepted lines of a table, typed."""
-    columns = {column.name: _IBIS_TYPES[column.type] for column in table.columns}
-    return ibis.table({"line": "int64"} | columns, name=f"clean_{table.name}")
+    """The accepted lines of a table: `line` and the contract's columns as values.
+
+    A list is an array of its different ids; a null in it stands for all items that are none.
+    """
+    return ibis.table(_accepted(table).schema(), name=f"clean_{table.name}")
 
 
 def uses() -> ir.Table:
     """Which accepted experiment used which accepted compound."""
     return ibis.table({"experiment_id": "int64", "user_id": "int64", "compound_id": "int64"}, name="uses")
+
+
+def rejections() -> ir.Table:
+    """Every rejected line and item: REJECTION_COLUMNS."""
+    return _step("rejections", _rejections())
 
 
 def steps() -> Iterator[Step]:
@@ -69,13 +83,17 @@ def steps() -> Iterator[Step]:
         yield f"checked_{table.name}", _checked(table)
         yield f"refused_{table.name}", _refused(table)
         yield f"clean_{table.name}", _accepted(table)
-    yield "items", _items()
     yield "uses", _uses()
+    yield "rejections", _rejections()
 
 
 def _step(name: str, expression: ir.Table) -> ir.Table:
     """The table that a step made, as input of a later one."""
     return ibis.table(expression.schema(), name=name)
+
+
+def _record_schema(table: Table) -> dict[str, str]:
+    return {"line": "int64"} | {column.name: _TYPES[column.type] for column in table.columns}
 
 
 # --- one line
@@ -85,22 +103,24 @@ def _checked(table: Table) -> ir.Table:
     source = raw(table)
     codes = {column.name: _code(source[column.name], column) for column in table.columns}
     values = {column.name: _value(source[column.name], column) for column in table.columns}
-    first = [(codes[name].notnull(), name) for name in table.column_names]
+
+    def of_first_wrong(told: dict[str, ir.Value]) -> ir.Value:
+        return ibis.cases(*((codes[name].notnull(), value) for name, value in told.items()), else_=ibis.null("string"))
+
     return source.select(
         "line",
         **values,
         code=ibis.coalesce(*codes.values()),
-        column=ibis.cases(*first, else_=ibis.null("string")),
+        column=of_first_wrong({name: ibis.literal(name) for name in table.column_names}),
+        value=of_first_wrong({name: source[name] for name in table.column_names}),
     )
 
 
 def _value(cell: ir.StringValue, column: Column) -> ir.Value:
-    if column.type == "text":
+    if column.type in ("text", "id_list"):
         return cell
-    if column.type == "id_list":
-        return cell.split(";").map(lambda item: _integer(item.strip()))
     pattern = {"integer": _INTEGER, "number": _NUMBER, "date": _DATE}[column.type]
-    type_ = _IBIS_TYPES[column.type]
+    type_ = _TYPES[column.type]
     return cell.re_search(pattern).ifelse(cell.try_cast(type_), ibis.null(type_))
 
 
@@ -127,7 +147,7 @@ def _code(cell: ir.StringValue, column: Column) -> ir.StringValue:
                 (outside, LineCode.OUT_OF_RANGE),
             ]
         case "date":
-            wrong += [(value.isnull() | (cell < _FIRST_DATE), LineCode.INVALID_DATE)]
+            wrong += [(value.isnull() | (cell < FIRST_DATE), LineCode.INVALID_DATE)]
     if not wrong:
         return ibis.null("string")
     code = ibis.cases(*((test, ibis.literal(str(code))) for test, code in wrong), else_=ibis.null("string"))
@@ -137,16 +157,27 @@ def _code(cell: ir.StringValue, column: Column) -> ir.StringValue:
 # --- lines against each other
 
 
+def _valid(table: Table) -> ir.Table:
+    """The records with nothing wrong in themselves."""
+    checked = _step(f"checked_{table.name}", _checked(table))
+    return typed(table).union(checked.filter(checked.code.isnull()).select(*_record_schema(table)))
+
+
 def _refused(table: Table) -> ir.Table:
     checked = _step(f"checked_{table.name}", _checked(table))
-    wrong = checked.filter(checked.code.notnull()).select("line", "code", "column")
-    valid = checked.filter(checked.code.isnull())
+    wrong = checked.filter(checked.code.notnull()).select("line", "code", "column", "value")
+    valid = _valid(table)
     for column in table.columns:
         if column.reference and isinstance(column.reference.code, LineCode):
             keys = _keys(column.reference.table, column.name)
             stray = valid.anti_join(keys, column.name)
             wrong = wrong.union(
-                stray.select("line", code=ibis.literal(str(column.reference.code)), column=ibis.literal(column.name))
+                stray.select(
+                    "line",
+                    code=ibis.literal(str(column.reference.code)),
+                    column=ibis.literal(column.name),
+                    value=stray[column.name].cast("string"),
+                )
             )
             valid = valid.semi_join(keys, column.name)
     return wrong.union(_repeats(table, valid))
@@ -159,13 +190,16 @@ def _keys(table_name: str, name: str) -> ir.Table:
 
 def _repeats(table: Table, valid: ir.Table) -> ir.Table:
     """Lines whose key an earlier line has: `duplicate` where that line is equal, else `duplicate_key`."""
+    files = ibis.table({"file": "string", "keys_increase": "boolean"}, name="files")
+    keys_increase = files.filter(files.file == table.file).keys_increase.max().as_scalar()
+    valid = valid.filter(~keys_increase)
     per_key = valid.group_by(table.key).agg(lines=valid.count())
-    several = valid.semi_join(per_key.filter(per_key.lines > 1), table.key).select("line", key=table.key)
-    cells = several.inner_join(raw(table), "line")
-    ranked = cells.select(
+    several = valid.semi_join(per_key.filter(per_key.lines > 1), table.key)
+    ranked = several.select(
         "line",
-        of_key=ibis.row_number().over(group_by="key", order_by="line"),
-        of_line=ibis.row_number().over(group_by=["key", *table.column_names], order_by="line"),
+        key=several[table.key].cast("string"),
+        of_key=ibis.row_number().over(group_by=table.key, order_by="line"),
+        of_line=ibis.row_number().over(group_by=table.column_names, order_by="line"),
     )
     later = ranked.filter(ranked.of_key > 0)
     equal = later.of_line > 0
@@ -173,13 +207,24 @@ def _repeats(table: Table, valid: ir.Table) -> ir.Table:
         "line",
         code=equal.ifelse(DUPLICATE, str(LineCode.DUPLICATE_KEY)),
         column=equal.ifelse(ibis.null("string"), table.key),
+        value=equal.ifelse(ibis.null("string"), later.key),
     )
 
 
 def _accepted(table: Table) -> ir.Table:
     checked = _step(f"checked_{table.name}", _checked(table))
     refused = _step(f"refused_{table.name}", _refused(table))
-    return checked.anti_join(refused, "line").select("line", *table.column_names)
+    plain = _with_arrays(table, typed(table), lambda items: items.try_cast("array<int64>"))
+    other = _with_arrays(
+        table, checked.filter(checked.code.isnull()), lambda items: items.map(lambda item: _integer(item.strip()))
+    )
+    return plain.union(other).anti_join(refused, "line")
+
+
+def _with_arrays(table: Table, records: ir.Table, ids: Callable[[ir.ArrayValue], ir.ArrayValue]) -> ir.Table:
+    lists = [column.name for column in table.columns if column.type == "id_list"]
+    arrays = {name: ids(records[name].split(";")).unique() for name in lists}
+    return records.mutate(**arrays).select("line", *table.column_names)
 
 
 # --- the items of the lists
@@ -188,22 +233,22 @@ def _accepted(table: Table) -> ir.Table:
 def _items() -> ir.Table:
     experiments = clean(USER_EXPERIMENTS)
     return experiments.select(
-        "line", "experiment_id", "user_id", compound_id=experiments.experiment_compound_ids.unique().unnest()
+        "line", "experiment_id", "user_id", compound_id=experiments.experiment_compound_ids.unnest()
     )
 
 
 def _uses() -> ir.Table:
-    items = _step("items", _items())
-    return items.semi_join(clean(COMPOUNDS), "compound_id").select("experiment_id", "user_id", "compound_id")
+    return _items().semi_join(clean(COMPOUNDS), "compound_id").select("experiment_id", "user_id", "compound_id")
 
 
 def _rejected_items() -> ir.Table:
-    """Only the lists with something wrong are split a second time, as text."""
-    items = _step("items", _items())
-    compounds = clean(COMPOUNDS)
+    """The items of accepted lines that do not count; where every item became a use, no list is split again."""
+    experiments, compounds = clean(USER_EXPERIMENTS), clean(COMPOUNDS)
+    listed = experiments.experiment_compound_ids.length().sum().as_scalar()
+    items = _items().filter(listed != uses().count().as_scalar())
     lines = items.anti_join(compounds, "compound_id").select("line").distinct()
-    source = raw(USER_EXPERIMENTS).semi_join(lines, "line")
-    texts = source.select("line", value=source.experiment_compound_ids.split(";").unnest())
+    texts = _texts(USER_EXPERIMENTS, "experiment_compound_ids").semi_join(lines, "line")
+    texts = texts.select("line", value=texts.experiment_compound_ids.split(";").unnest())
     texts = texts.mutate(value=texts.value.strip())
     texts = texts.mutate(compound_id=_integer(texts.value))
     wrong = texts.anti_join(compounds, "compound_id")
@@ -215,6 +260,11 @@ def _rejected_items() -> ir.Table:
     return _rejection(USER_EXPERIMENTS, wrong.mutate(code=code, column=ibis.literal("experiment_compound_ids")))
 
 
+def _texts(table: Table, column: str) -> ir.Table:
+    """A column of text as it was read, of every record."""
+    return typed(table).select("line", column).union(raw(table).select("line", column))
+
+
 # --- the account
 
 
@@ -224,13 +274,10 @@ def _rejection(table: Table, found: ir.Table) -> ir.Table:
 
 def _rejected_lines(table: Table) -> ir.Table:
     refused = _step(f"refused_{table.name}", _refused(table))
-    found = refused.filter(refused.code != DUPLICATE).inner_join(raw(table), "line")
-    cells = [(found.column == name, found[name]) for name in table.column_names]
-    return _rejection(table, found.mutate(value=ibis.cases(*cells, else_=ibis.null("string"))))
+    return _rejection(table, refused.filter(refused.code != DUPLICATE))
 
 
-def rejections() -> ir.Table:
-    """Every rejected line and item: REJECTION_COLUMNS."""
+def _rejections() -> ir.Table:
     broken = defects().mutate(column=ibis.null("string")).select("file", "line", "column", "code", "value")
     parts = [broken, *(_rejected_lines(table) for table in TABLES), _rejected_items()]
     every = reduce(lambda left, right: left.union(right), parts)
@@ -244,12 +291,17 @@ def counts() -> ir.Table:
     def of_file(table: Table) -> ir.Table:
         refused = _step(f"refused_{table.name}", _refused(table))
         lost = defects().filter(defects().file == table.file).count().as_scalar()
-        return raw(table).aggregate(
+        return typed(table).aggregate(
             file=ibis.literal(table.file),
-            read=raw(table).count() + lost,
+            read=typed(table).count() + raw(table).count().as_scalar() + lost,
             accepted=clean(table).count().as_scalar(),
             duplicate=refused.filter(refused.code == DUPLICATE).count().as_scalar(),
             rejected=refused.filter(refused.code != DUPLICATE).count().as_scalar() + lost,
         )
 
     return reduce(lambda left, right: left.union(right), map(of_file, TABLES))
+
+
+def rejection_counts() -> ir.Table:
+    """Per file and code, the number of rejections."""
+    return rejections().group_by("file", "code").agg(rejections=rejections().count())

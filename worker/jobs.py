@@ -243,15 +243,22 @@ def published_inputs(connection: sa.Connection, dataset: str) -> list[dict[str, 
     return inputs
 
 
-def fail(connection: sa.Connection, job: Job, code: str, detail: str, timings_ms: Mapping[str, float]) -> bool:
+def fail(
+    connection: sa.Connection,
+    job: Job,
+    code: str,
+    detail: str,
+    timings_ms: Mapping[str, float],
+    inputs: Sequence[Mapping[str, Any]] = (),
+) -> bool:
     """Finish the job as failed; False where it is not this attempt's any more."""
     return _fenced(
         connection,
         job,
-        "state = 'failed', error_code = :code, error_detail = :detail,"
+        "state = 'failed', error_code = :code, error_detail = :detail, inputs = :inputs,"
         " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = now(),"
         " lease_expires_at = NULL, stage = NULL",
-        {"code": code, "detail": detail, "timings_ms": json.dumps(timings_ms)},
+        {"code": code, "detail": detail, "inputs": json.dumps(list(inputs)), "timings_ms": json.dumps(timings_ms)},
     )
 
 

@@ -37,6 +37,7 @@ class Settings:
     etl_memory_limit: int
     etl_threads: int
     max_rejected_ratio: float
+    max_file_bytes: int
     max_queued_jobs: int
     keep_versions: int
 
@@ -80,6 +81,7 @@ class Settings:
             ),
             etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _threads, "a whole number from 1 to 256"),
             max_rejected_ratio=read("MAX_REJECTED_RATIO", 0.1, _ratio, "a number from 0 to 1"),
+            max_file_bytes=read("MAX_FILE_BYTES", 64 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
             max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
             keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
         )

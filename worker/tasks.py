@@ -4,20 +4,19 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from celery import Celery
 
 from etl import account, engines, pipeline, publish
-from etl.account import FileAccount
+from etl.account import TooManyRejections
 from etl.engines import Engine
 from etl.errors import BadInput, Transient
 from etl.files import Dataset
-from etl.pipeline import Result
+from etl.load import load_rejections
 from worker import database, jobs, logs, queue
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
@@ -65,6 +64,9 @@ class Runner:
                 outcome = self._work(job, lease)
             except LeaseLost:
                 log.warning("attempt %d has lost its lease; it changed nothing", job.attempt)
+            except TooManyRejections as error:
+                log.warning("failed: %s: %s", error.code, error.detail)
+                self._fail_with_rejections(job, lease, error)
             except BadInput as error:
                 log.warning("failed: %s: %s", error.code, error.detail)
                 self._fail(job, lease, error.code, error.detail)
@@ -83,7 +85,7 @@ class Runner:
         directory = self.settings.directory(job.dataset)
         if not directory:
             raise BadInput("unknown_dataset", f"the dataset {job.dataset} has no directory any more")
-        files = Dataset(directory)
+        files = Dataset(directory, self.settings.max_file_bytes)
         if job.mode == "publish" and not job.force and self._is_unchanged(job, files, lease):
             return "unchanged"
         with self._etl_engine(job.engine) as engine, self.engine.begin() as connection:
@@ -102,7 +104,8 @@ class Runner:
                 )
             lease.stop()
             # In the publication's transaction: either both happened or neither did.
-            jobs.succeed(connection, job, result.outcome, _inputs(result), lease.timings_ms)
+            inputs = [of_file.as_json() for of_file in result.accounts]
+            jobs.succeed(connection, job, result.outcome, inputs, lease.timings_ms)
         return result.outcome
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:
@@ -112,12 +115,13 @@ class Runner:
             if not publish.has_version(driver_connection, job.dataset):
                 return False
             with lease.stage("compare"):
-                fingerprint = pipeline.fingerprint(files.sha256s())
+                fingerprint = pipeline.fingerprint(files.snapshots())
             if not publish.is_published(driver_connection, job.dataset, fingerprint):
                 return False
             inputs = jobs.published_inputs(connection, job.dataset)
-            # The job that published it may have allowed more.
-            account.refuse_rejections_above(job.max_rejected_ratio, [_account(read) for read in inputs])
+            # The job that published it may have allowed more: then this one must look for itself.
+            if any(account.is_excessive(of["rejected"], of["read"], job.max_rejected_ratio) for of in inputs):
+                return False
             lease.stop()
             jobs.succeed(connection, job, "unchanged", inputs, lease.timings_ms)
             return True
@@ -141,6 +145,14 @@ class Runner:
         with self.engine.begin() as connection:
             jobs.fail(connection, job, code, detail, lease.timings_ms)
 
+    def _fail_with_rejections(self, job: Job, lease: Lease, error: TooManyRejections) -> None:
+        """Who has to mend the files needs the account and some of the lines."""
+        lease.stop()
+        inputs = [of_file.as_json() for of_file in error.accounts]
+        with self.engine.begin() as connection:
+            if jobs.fail(connection, job, error.code, error.detail, lease.timings_ms, inputs):
+                load_rejections(error.rejections, database.driver_connection(connection), job.id)
+
     def _ring_next(self, dataset: str) -> None:
         """A message for a job whose dataset was busy is gone by now: ring again for the one whose turn has come."""
         try:
@@ -150,17 +162,3 @@ class Runner:
                 queue.ring(self.app, waiting)
         except (queue.Unreachable, sa.exc.OperationalError) as error:
             log.warning("the next job of %s waits for the sweeper: %s", dataset, error)
-
-
-def _account(read: dict[str, Any]) -> FileAccount:
-    return FileAccount(**{field.name: read[field.name] for field in fields(FileAccount)})
-
-
-def _inputs(result: Result) -> list[dict[str, Any]]:
-    accounts = {of_file.file: asdict(of_file) for of_file in result.accounts}
-    return [
-        {"file": read.file, "sha256": read.sha256, "bytes": read.size_bytes}
-        | accounts[read.file]
-        | {"dialect": read.dialect.as_json()}
-        for read in result.inputs
-    ]

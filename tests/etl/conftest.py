@@ -32,6 +32,10 @@ def etl_engine(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
+def dataset_in(directory: Path, *, file_bytes_max: int = 1 << 30) -> Dataset:
+    return Dataset(directory, file_bytes_max)
+
+
 @dataclass(frozen=True)
 class Service:
     """Runs the pipeline on a dataset's files and reads what it published."""
@@ -72,7 +76,7 @@ class Service:
             result = pipeline.run(
                 job_id=job_id or self.new_job(dataset),
                 dataset=dataset,
-                files=Dataset(directory),
+                files=dataset_in(directory),
                 engine=etl_engine,
                 connection=database.driver_connection(connection),
                 publication=publication,

@@ -88,7 +88,7 @@ def test_the_dialect_that_was_found_is_told(service: Service, tmp_path: Path) ->
 
     result = service.run(tmp_path)
 
-    [users] = [read.dialect for read in result.inputs if read.file == "users.csv"]
+    [users] = [account.input.dialect for account in result.accounts if account.file == "users.csv"]
     assert (users.separator, users.bom) == ("\t", True)
     assert users.header_changes["USER_ID"] == "user_id"
     assert users.ignored_columns == ["note", "ignored"]

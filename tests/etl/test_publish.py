@@ -1,14 +1,18 @@
 """Publication is one transaction: the old version or the new one, never a mixture, never a loss."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg2.extensions
 import pytest
 
-from etl import load, publish
+from etl import account, load, publish
 from etl.account import FileAccount
+from etl.engines import Engine
+from etl.extract import InputFile
 from etl.publish import NotReconciled
-from tests.etl.conftest import Service, write
+from tests.etl.conftest import Service, dataset_in, write
 
 EXPERIMENTS = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
 
@@ -75,18 +79,23 @@ def test_datasets_are_published_apart_from_each_other(service: Service, tmp_path
         {"read": 2},
         {"accepted": 2, "read": 2},
         {"rejected": 1, "read": 2},
+        {"codes": {"unknown_compound": 1}},
     ],
-    ids=["a line was lost", "a row was not loaded", "a rejection was not stored"],
+    ids=["a line was lost", "a row was not loaded", "a rejection was not stored", "an item was not stored"],
 )
 def test_what_does_not_reconcile_is_not_published(
-    lie: dict[str, int], service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lie: dict[str, Any], service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.run(write(tmp_path))
     before = service.features()
-    true = {"file": "users.csv", "read": 1, "accepted": 1, "duplicate": 0, "rejected": 0}
-    monkeypatch.setattr("etl.account.take", lambda _engine: [FileAccount(**(true | lie))])  # type: ignore[arg-type]
     write(tmp_path, user_experiments=EXPERIMENTS)
 
+    def take(engine: Engine, inputs: list[InputFile]) -> list[FileAccount]:
+        users, *others = true(engine, inputs)
+        return [replace(users, **lie), *others]
+
+    true = account.take
+    monkeypatch.setattr(account, "take", take)
     with pytest.raises(NotReconciled):
         service.run(tmp_path)
 
@@ -108,13 +117,12 @@ def test_a_version_is_recognized_by_its_files_and_the_pipeline(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from etl import pipeline
-    from etl.files import Dataset
     from worker import database
 
     service.run(write(tmp_path))
 
     def is_published() -> bool:
-        fingerprint = pipeline.fingerprint(Dataset(tmp_path).sha256s())
+        fingerprint = pipeline.fingerprint(dataset_in(tmp_path).snapshots())
         with service.engine.connect() as connection:
             return publish.is_published(database.driver_connection(connection), "default", fingerprint)
 

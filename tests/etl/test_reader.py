@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from etl import files
+from etl.arrow import ArrowParser, Parsed
 from etl.contract import USERS
 from etl.dialect import Dialect
 from etl.errors import BadInput
-from etl.files import Dataset
 from etl.lines import Lines
-from etl.reader import Block, Reader
-from tests.etl.conftest import write
+from etl.reader import Reader
+from tests.etl.conftest import dataset_in, write
 
 HEADER = "user_id,name,email,signup_date\n"
 
@@ -27,16 +27,29 @@ class Read(NamedTuple):
     dialect: Dialect
 
 
+class NoArrow(ArrowParser):
+    """Cannot read anything."""
+
+    def typed(self, lines: Lines) -> Parsed | None:  # noqa: ARG002
+        return None
+
+    def text(self, lines: Lines) -> Parsed | None:  # noqa: ARG002
+        return None
+
+
 class ExactReader(Reader):
     """Takes the tokenizer's way for every block."""
 
-    def _read_simple(self, lines: Lines) -> Block | None:  # noqa: ARG002
-        return None
+    def _read_header(self, lines: Lines) -> Lines:
+        rest = super()._read_header(lines)
+        if self._header:
+            self._arrow = NoArrow(self._table, self._header, self.dialect.separator)
+        return rest
 
 
 def read(folder: Path, content: str | bytes, reader_class: type[Reader] = Reader) -> Read:
     (folder / "users.csv").write_bytes(content.encode() if isinstance(content, str) else content)
-    with Dataset(folder).open(USERS) as source:
+    with dataset_in(folder).open(USERS) as source:
         reader = reader_class(source)
         rows: Rows = []
         defects = []
@@ -167,11 +180,58 @@ def test_both_ways_of_reading_agree_whatever_the_block_size(
     assert outcome(Reader, block) == expected
 
 
+@pytest.mark.parametrize("name", ["as_given", "with_crlf", "quoted", "with_extra_columns"])
+def test_clean_lines_are_converted_while_they_are_parsed(name: str, tmp_path: Path) -> None:
+    lines = {
+        "as_given": [HEADER[:-1], *(f"{n},\tn,\te@x.org,\t2024-01-01" for n in range(9))],
+        "with_crlf": [HEADER[:-1] + "\r", *(f"{n},n,e,2024-01-01\r" for n in range(9))],
+        "quoted": [HEADER[:-1], *(f'"{n}","a, b","e","2024-01-01"' for n in range(9))],
+        "with_extra_columns": ["x,email,user_id,name,signup_date", *(f",e,{n},n,2024-01-01" for n in range(9))],
+    }[name]
+
+    with dataset_in(write(tmp_path, users="\n".join(lines) + "\n")).open(USERS) as source:
+        reader = Reader(source)
+        blocks = list(reader.blocks())
+
+    assert [block.typed for block in blocks] == [True]
+    assert reader.keys_increase
+    assert blocks[0].records["user_id"].to_pylist() == list(range(9))
+
+
+def test_a_wrong_cell_takes_only_its_neighbours_off_the_fast_way(tmp_path: Path) -> None:
+    lines = [f"{n},name of a user,mail@example.org,2024-01-01" for n in range(50_000)]
+    lines[25_000] = "x" + lines[25_000]
+
+    with dataset_in(write(tmp_path, users=HEADER + "\n".join(lines))).open(USERS) as source:
+        reader = Reader(source)
+        blocks = list(reader.blocks())
+
+    as_text = [block for block in blocks if not block.typed]
+    assert sum(len(block.records) for block in blocks) == 50_000
+    assert len(as_text) == 1
+    assert len(as_text[0].records) < 3_000
+    assert not reader.keys_increase
+
+
+@pytest.mark.parametrize(("ids", "increase"), [([1, 2, 9], True), ([1, 1, 2], False), ([2, 1], False), ([], True)])
+def test_keys_that_increase_are_recognized_across_blocks(
+    ids: list[int], increase: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for block in (1 << 20, 16):
+        monkeypatch.setattr(files, "READ_BYTES", block)
+        content = HEADER + "".join(f"{n},n,e,2024-01-01\n" for n in ids)
+        with dataset_in(write(tmp_path, users=content)).open(USERS) as source:
+            reader = Reader(source)
+            list(reader.blocks())
+
+        assert reader.keys_increase == increase
+
+
 def test_what_is_hashed_is_what_was_read(tmp_path: Path) -> None:
     write(tmp_path, users=HEADER + "1,a,b,c\n")
 
-    with Dataset(tmp_path).open(USERS) as source:
+    with dataset_in(tmp_path).open(USERS) as source:
         list(Reader(source).blocks())
 
-        assert source.sha256 == Dataset(tmp_path).sha256s()["users.csv"]
-        assert source.bytes_read == len(HEADER) + 8
+        assert source.snapshot == dataset_in(tmp_path).snapshots()[0]
+        assert source.snapshot.size_bytes == len(HEADER) + 8

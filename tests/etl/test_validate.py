@@ -1,12 +1,18 @@
 """What is wrong with a line, and what becomes of every line."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from etl import contract, engines, publish, reader, validate
+from etl.account import TooManyRejections
+from etl.arrow import ArrowParser
 from etl.contract import MESSAGES, ItemCode, LineCode
-from etl.errors import BadInput
-from tests.etl.conftest import Service, write
+from etl.extract import extract
+from tests.etl.conftest import Service, dataset_in, write
 
 USERS = "user_id,name,email,signup_date\n"
 COMPOUNDS = "compound_id,compound_name,compound_structure\n"
@@ -154,10 +160,84 @@ def test_more_rejections_than_allowed_fail_the_job(service: Service, tmp_path: P
     write(tmp_path, users=USERS + "1,n,e,2024-01-01\n2,n,e,soon\n", user_experiments=EXPERIMENTS)
 
     service.run(tmp_path, max_rejected_ratio=0.5)
-    with pytest.raises(BadInput, match=r"users\.csv: 1 of 2 lines rejected; allowed is a share of 0\.49") as refused:
+    with pytest.raises(
+        TooManyRejections, match=r"users\.csv: 1 of 2 lines rejected; allowed is a share of 0\.49"
+    ) as refused:
         service.run(tmp_path, max_rejected_ratio=0.49)
 
     assert refused.value.code == "too_many_rejections"
+    assert [account.codes for account in refused.value.accounts] == [{"invalid_date": 1}, {}, {}]
+    assert [batch["line"].to_pylist() for batch in refused.value.rejections] == [[3]]
+
+
+def test_rejections_are_counted_by_code(service: Service, tmp_path: Path) -> None:
+    write(tmp_path, user_experiments=EXPERIMENTS + "1,1,9;8;;x,1\n2,7,1,1\n3,1,1\n")
+
+    result = service.run(tmp_path)
+
+    assert [account.codes for account in result.accounts] == [
+        {},
+        {},
+        {
+            "empty_compound_id": 1,
+            "invalid_compound_id": 1,
+            "unknown_compound": 2,
+            "unknown_user": 1,
+            "wrong_field_count": 1,
+        },
+    ]
+
+
+def test_a_line_equal_in_value_is_a_duplicate(service: Service, tmp_path: Path) -> None:
+    lines = ["1,1,1;2,1.50", "01,+1, 1;2 ,1.5", "1,1,2;1,1.5"]
+    write(tmp_path, user_experiments=EXPERIMENTS + "\n".join(lines) + "\n")
+
+    service.run(tmp_path, publication=publish.rehearse)
+
+    codes = [(line, code) for _, line, _, code, _ in service.rejections() if code != "unknown_compound"]
+    assert codes == [(4, "duplicate_key")]
+
+
+ID = st.sampled_from(["1", "2", "3", "+2", "007", " 1 ", "0x1", "1e0", "-1", "x", "", "9223372036854775808"])
+ITEMS = st.text("0123;+- \tx.", max_size=8)
+NUMBER = st.sampled_from(
+    ["1", "1.50", "1.5", ".5", "1.", "+1", "-1", "nan", "Infinity", "1e5", "1e999", "1_0", "0x1", ""]
+)
+DATE = st.sampled_from(["2024-01-01", "2024-02-30", "0000-01-01", "2024-1-1", "", " 2024-01-01"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    users=st.lists(st.tuples(ID, DATE), max_size=4),
+    experiments=st.lists(st.tuples(ID, ID, ITEMS, NUMBER), max_size=6),
+)
+@example(users=[("1", "2024-01-01")], experiments=[("1", "1", "1;+1;\t1;1 1;-;1-1", "1"), ("2", "1", "1;1;", "1")])
+def test_records_converted_by_arrow_and_by_the_engine_are_the_same(
+    users: list[tuple[str, str]],
+    experiments: list[tuple[str, str, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(
+        tmp_path,
+        users=USERS + "".join(f"{id_},n,e,{date}\n" for id_, date in users),
+        user_experiments=EXPERIMENTS + "".join(",".join(line) + "\n" for line in experiments),
+    )
+
+    def made() -> list[list[dict[str, Any]]]:
+        with engines.connect("duckdb", memory_bytes=1 << 28, threads=2, spill_directory=tmp_path) as engine:
+            extract(dataset_in(tmp_path), engine, lambda _done, _total, _unit: None)
+            engine.make(validate.steps)
+            tables = [validate.rejections, lambda: validate.clean(contract.USERS), validate.uses, validate.counts]
+            rows = [[row for batch in engine.stream(table) for row in batch.to_pylist()] for table in tables]
+            return [sorted(table, key=str) for table in rows]
+
+    # Every line in a piece of its own, so that as many as can be are converted by Arrow.
+    monkeypatch.setattr(reader, "_PIECE_BYTES", 1)
+    by_arrow = made()
+    monkeypatch.setattr(ArrowParser, "typed", lambda _self, _lines: None)
+    assert made() == by_arrow
+    monkeypatch.undo()
 
 
 def test_every_code_of_a_line_or_an_item_has_a_sentence() -> None:

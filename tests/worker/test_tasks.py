@@ -209,6 +209,54 @@ def test_a_dry_run_keeps_its_rejections_and_its_account(in_process: InProcess) -
 # --- a job that fails
 
 
+def test_a_job_with_too_many_rejections_keeps_the_account_and_the_first_thousand(in_process: InProcess) -> None:
+    published = in_process.run()
+    _append(in_process.settings.data_dir / "users.csv", "\n".join(f"{n},\tn,\te,\tsoon" for n in range(1500)))
+
+    job = in_process.run()
+
+    assert (job.state, job.error_code, job.reconciled) == ("failed", "too_many_rejections", None)
+    assert job.error_detail == "users.csv: 1500 of 1514 lines rejected; allowed is a share of 0.1"
+    assert [(of["file"], of["rejected"], of["codes"]) for of in job.inputs] == [
+        ("users.csv", 1500, {"invalid_date": 1500}),
+        ("compounds.csv", 0, {}),
+        ("user_experiments.csv", 0, {}),
+    ]
+    kept = in_process.query("SELECT line FROM rejections WHERE job_id = :id ORDER BY id", id=job.id)
+    assert [row["line"] for row in kept] == list(range(17, 1017))
+    assert in_process.published() == published.id
+
+
+def test_an_attempt_that_lost_its_lease_keeps_no_rejections(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "fail", lambda *_arguments: False)
+    _append(in_process.settings.data_dir / "users.csv", "15,\tOlga,\tolga@example.com,\tsoon")
+
+    in_process.run(max_rejected_ratio=0)
+
+    assert in_process.query("SELECT line FROM rejections") == []
+
+
+def test_a_job_that_allows_less_than_the_published_one_lists_what_it_refuses(in_process: InProcess) -> None:
+    _append(in_process.settings.data_dir / "users.csv", "15,\tOlga,\tolga@example.com,\tsoon")
+    in_process.run()
+
+    job = in_process.run(max_rejected_ratio=0)
+
+    assert job.error_code == "too_many_rejections"
+    assert in_process.query("SELECT line FROM rejections WHERE job_id = :id", id=job.id) == [{"line": 17}]
+
+
+def test_a_file_beyond_the_limit_fails_the_job(in_process: InProcess) -> None:
+    runner = replace(in_process.runner, settings=replace(in_process.settings, max_file_bytes=500))
+
+    runner.run_job(str((job := in_process.submit()).id))
+
+    assert in_process.job(job).error_code == "too_large"
+    assert "users.csv" in str(in_process.job(job).error_detail)
+
+
 def test_bad_input_fails_the_job_with_its_code_and_leaves_the_published_version(in_process: InProcess) -> None:
     published = in_process.run()
     (in_process.settings.data_dir / "compounds.csv").unlink()
@@ -245,7 +293,8 @@ def _assert_nothing_but(in_process: InProcess, published: Job) -> None:
     assert len(in_process.query("SELECT user_id FROM user_features WHERE job_id = :id", id=published.id)) == 14
     assert in_process.query("SELECT job_id FROM experiment_summary") == [{"job_id": published.id}]
     assert in_process.query("SELECT job_id FROM dataset_versions") == [{"job_id": published.id}]
-    assert in_process.query("SELECT * FROM rejections") == []
+    for rejection in in_process.query("SELECT error_code FROM rejections JOIN jobs ON jobs.id = job_id"):
+        assert rejection == {"error_code": "too_many_rejections"}
     assert in_process.tables_of_versions() == {f"user_feature_versions_{published.id.hex}"}
 
 
