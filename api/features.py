@@ -5,6 +5,7 @@ The columns are those of the views, whatever the catalogue has put there.
 
 import re
 from http import HTTPStatus
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,15 @@ from flask import Blueprint, Response, jsonify
 from api import parameters
 from api.problems import Problem
 from api.services import services
+from worker import explanations
+from worker.explanations import InputChanged, TooSlow
 from worker.jobs import UnknownJob
 from worker.settings import DEFAULT_DATASET
 
 bp = Blueprint("features", __name__, url_prefix="/api/v1")
+
+# Each reads the dataset's files once: one at a time and process.
+_explaining = BoundedSemaphore()
 
 _USER_ID = re.compile(r"-?[0-9]{1,19}")
 _FIRST_USER = -(1 << 63)
@@ -44,14 +50,42 @@ def rows() -> Response:
 
 @bp.get("/features/<user_id>")
 def user(user_id: str) -> Response:
-    values = parameters.query("dataset", "job")
+    """One user; with `explain=true` also the input lines behind each number."""
+    values = parameters.query("dataset", "job", "explain")
+    explained = parameters.one_of(values, "explain", ("true", "false")) == "true"
     with services().engine.connect() as connection:
         job_id = _version(connection, values)
         number = _user_id(user_id)
         found = _rows(connection, job_id, "user_id = :bound", number, 1)
-    if not found:
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown_user", f"this version has no user {number}")
-    return jsonify(found[0])
+        if not found:
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown_user", f"this version has no user {number}")
+        try:
+            asked = explanations.question(connection, services().settings, job_id, found[0]) if explained else None
+        except InputChanged as error:
+            raise _input_changed(error) from error
+    return jsonify(found[0] | ({"explanation": _explanation(asked)} if asked else {}))
+
+
+def _explanation(asked: dict[str, Any]) -> dict[str, Any]:
+    if not _explaining.acquire(blocking=False):
+        raise _no_explanation("another explanation is being looked for")
+    try:
+        return explanations.answer(asked)
+    except InputChanged as error:
+        raise _input_changed(error) from error
+    except TooSlow as error:
+        raise _no_explanation(f"the files could not be read within {explanations.PATIENCE_S} s") from error
+    finally:
+        _explaining.release()
+
+
+def _input_changed(error: InputChanged) -> Problem:
+    return Problem(HTTPStatus.CONFLICT, "input_changed", f"{error}; its lines cannot be named any more")
+
+
+def _no_explanation(reason: str) -> Problem:
+    headers = {"Retry-After": "2"}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "explanation_unavailable", f"{reason}; try again", headers=headers)
 
 
 @bp.get("/summary")

@@ -14,6 +14,7 @@ import ibis.expr.types as ir
 
 from etl import validate
 from etl.contract import COMPOUNDS, USER_EXPERIMENTS, USERS
+from etl.evidence import Lines, lines_of_experiments, lines_with_the_compound
 
 POSTGRES_TYPES = frozenset({"bigint", "double precision", "text", "date", "boolean", "bigint[]"})
 
@@ -40,6 +41,7 @@ class Feature:
     function: Callable[[Tables], Any]
     columns: dict[str, str]
     otherwise: int | None = None
+    lines: Lines = lines_of_experiments
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,16 @@ SUMMARY_CATALOGUE = Catalogue()
 
 
 def feature(
-    *, otherwise: int | None = None, **columns: str
+    *, otherwise: int | None = None, lines: Lines = lines_of_experiments, **columns: str
 ) -> Callable[[Callable[[Tables], ir.Table]], Callable[[Tables], ir.Table]]:
     """Register a feature per user: the function returns a table of `user_id` and `columns` (name=Postgres type).
 
-    A user without a row in that table gets `otherwise`. Raises ValueError on a column that exists already.
+    A user without a row in that table gets `otherwise`; `lines` names the input lines behind a value. Raises ValueError
+    on a column that exists already.
     """
 
     def register(function: Callable[[Tables], ir.Table]) -> Callable[[Tables], ir.Table]:
-        USER_CATALOGUE.register(Feature(function, columns, otherwise))
+        USER_CATALOGUE.register(Feature(function, columns, otherwise, lines))
         return function
 
     return register
@@ -108,6 +111,7 @@ def average_run_time(t: Tables) -> ir.Table:
 
 
 @feature(
+    lines=lines_with_the_compound,
     most_common_compound_id="bigint",
     most_common_compound_name="text",
     most_common_compound_uses="bigint",
