@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import dashboard, datasets, features, health, jobs, problems, security, services
+from api import dashboard, datasets, features, health, jobs, problems, rejections, security, services
 from api.encoding import IsoJSON
 from worker.settings import Settings
 
@@ -15,6 +15,7 @@ def create_app(settings: Settings) -> Flask:
     problems.init_app(app)
     security.init_app(app, settings)
     app.register_blueprint(jobs.bp)
+    app.register_blueprint(rejections.bp)
     app.register_blueprint(features.bp)
     app.register_blueprint(datasets.bp)
     app.register_blueprint(health.bp)

@@ -7,11 +7,10 @@ from http import HTTPStatus
 from threading import BoundedSemaphore
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from api import parameters, problems
+from api import parameters
 from api.problems import Problem
 from api.services import THREADS, services
 from worker import jobs, queue
@@ -31,11 +30,6 @@ _STAGES = ("queued", "compare", "extract", "validate", "derive", "load", "publis
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 # A small job is done in a tenth of a second: look often at first, then ever less.
 _FIRST_LOOK_S, _LAST_LOOK_S, _SLOWER = 0.005, 0.5, 1.08
-
-
-@bp.errorhandler(UnknownJob)
-def _unknown_job(_error: UnknownJob) -> Response:
-    return problems.response(Problem(HTTPStatus.NOT_FOUND, "unknown_job", "there is no job with this id"))
 
 
 @bp.post("")
@@ -99,30 +93,6 @@ def show(job_id: str) -> BaseResponse:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     response.add_etag()
     return response.make_conditional(request)
-
-
-@bp.get("/<job_id>/rejections")
-def rejections(job_id: str) -> Response:
-    """The lines and items that did not count, in the order of the files and their lines."""
-    values = parameters.query("file", "code", "limit", "cursor")
-    limit = parameters.limit(values)
-    conditions = [f"{name} = :{name}" for name in ("file", "code") if name in values]
-    after = parameters.unpack_cursor(values["cursor"])[0] if "cursor" in values else "0"
-    if not re.fullmatch(r"[0-9]{1,18}", after):
-        raise parameters.invalid_cursor()
-    with services().engine.connect() as connection:
-        job = jobs.get(connection, parameters.job_id(job_id))
-        found = connection.execute(
-            sa.text(
-                'SELECT id, file, line, "column", code, message, value FROM rejections'
-                f" WHERE {' AND '.join(['job_id = :job_id', 'id > :after', *conditions])} ORDER BY id LIMIT :limit"
-            ),
-            values | {"job_id": job.id, "after": int(after), "limit": limit + 1},
-        )
-        rows = [dict(row) for row in found.mappings()]
-    next_cursor = parameters.pack_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
-    items = [{name: row[name] for name in row if name != "id"} for row in rows[:limit]]
-    return jsonify(items=items, next_cursor=next_cursor)
 
 
 def _wait(job_id: str, seconds: float) -> Job:
@@ -189,7 +159,7 @@ def as_json(job: Job) -> dict[str, Any]:
     progress = {"done": job.progress_done, "total": job.progress_total, "unit": job.progress_unit}
     links = {
         "self": _link(job),
-        "rejections": url_for("jobs.rejections", job_id=job.id),
+        "rejections": url_for("rejections.rejections", job_id=job.id),
         "features": url_for("features.rows", dataset=job.dataset),
     }
     return {

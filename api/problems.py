@@ -11,6 +11,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from worker.jobs import UnknownJob
+
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +32,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
 def init_app(app: Flask) -> None:
     app.register_error_handler(Problem, response)
+    app.register_error_handler(UnknownJob, _unknown_job)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OperationalError, _database_away)
     app.register_error_handler(PoolTimeout, _database_away)
@@ -66,6 +69,10 @@ def _http_error(error: HTTPException) -> Response:
     headers = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
     code = _HTTP_CODES.get(status, status.name.lower())
     return response(Problem(status, code, error.description or status.phrase, headers=headers))
+
+
+def _unknown_job(_error: UnknownJob) -> Response:
+    return response(Problem(HTTPStatus.NOT_FOUND, "unknown_job", "there is no job with this id"))
 
 
 def _database_away(error: Exception) -> Response:

@@ -1,5 +1,8 @@
 """GET /api/v1/jobs/{id}/rejections"""
 
+import csv
+import io
+
 import pytest
 import uuid6
 from flask.testing import FlaskClient
@@ -76,3 +79,46 @@ def test_a_nul_in_a_search_is_refused_or_finds_nothing(client: FlaskClient, in_p
     job = in_process.submit()
     for name in ("file", "code"):
         assert client.get(f"/api/v1/jobs/{job.id}/rejections?{name}=a%00b").status_code in (200, 422)
+
+
+# --- CSV
+
+
+def _csv(client: FlaskClient, path: str) -> list[list[str]]:
+    response = client.get(path, headers={"Accept": "text/csv"})
+    assert (response.status_code, response.mimetype) == (200, "text/csv")
+    return list(csv.reader(io.StringIO(response.text)))
+
+
+def test_csv_has_the_same_rejections_in_the_same_order(client: FlaskClient, job: Job) -> None:
+    path = f"/api/v1/jobs/{job.id}/rejections"
+    items = client.get(path).get_json()["items"]
+
+    header, *lines = _csv(client, path)
+
+    assert header == ["file", "line", "column", "code", "message", "value"]
+    assert lines == [["" if value is None else str(value) for value in item.values()] for item in items]
+    assert [line[1] for line in _csv(client, f"{path}?file=users.csv&code=invalid_date")[1:]] == ["17"]
+
+
+def test_csv_holds_all_rejections_however_many(client: FlaskClient, in_process: InProcess) -> None:
+    with (in_process.settings.data_dir / "users.csv").open("a") as file:
+        file.writelines(f'\nx{n},"a ""name"", with\nbreaks",e,soon' for n in range(2500))
+    job = in_process.run(max_rejected_ratio=1)
+
+    lines = _csv(client, f"/api/v1/jobs/{job.id}/rejections")[1:]
+
+    assert [int(line[1]) for line in lines] == list(range(17, 17 + 2 * 2500, 2))
+    assert lines[7][5] == "x7"
+
+
+def test_a_browser_and_a_client_that_takes_anything_get_json(client: FlaskClient, job: Job) -> None:
+    for accept in ("*/*", "text/html,application/xhtml+xml,*/*;q=0.8", "application/json, text/csv"):
+        response = client.get(f"/api/v1/jobs/{job.id}/rejections", headers={"Accept": accept})
+        assert response.mimetype == "application/json"
+
+
+def test_csv_has_no_pages_and_an_unknown_job_has_none(client: FlaskClient, job: Job) -> None:
+    headers = {"Accept": "text/csv"}
+    problem(client.get(f"/api/v1/jobs/{job.id}/rejections?limit=5", headers=headers), 422, "invalid_parameter")
+    problem(client.get(f"/api/v1/jobs/{uuid6.uuid7()}/rejections", headers=headers), 404, "unknown_job")

@@ -1,0 +1,73 @@
+"""The rejections of a job: JSON in pages, or all of them as CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request
+
+from api import parameters
+from api.services import services
+from worker import jobs
+
+bp = Blueprint("rejections", __name__, url_prefix="/api/v1/jobs")
+
+_COLUMNS = ("file", "line", "column", "code", "message", "value")
+_FETCHED_ROWS = 1000
+
+
+@bp.get("/<job_id>/rejections")
+def rejections(job_id: str) -> Response:
+    """The lines and items that did not count, in the order of the files and their lines."""
+    values = parameters.query("file", "code", "limit", "cursor")
+    if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
+        return _as_csv(job_id, values)
+    limit = parameters.limit(values)
+    after = parameters.unpack_cursor(values["cursor"])[0] if "cursor" in values else "0"
+    if not re.fullmatch(r"[0-9]{1,18}", after):
+        raise parameters.invalid_cursor()
+    with services().engine.connect() as connection:
+        job = jobs.get(connection, parameters.job_id(job_id))
+        query, bound = _query(values, "id > :after", "LIMIT :limit")
+        found = connection.execute(query, bound | {"job_id": job.id, "after": int(after), "limit": limit + 1})
+        rows = [dict(row) for row in found.mappings()]
+    next_cursor = parameters.pack_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
+    items = [{name: row[name] for name in _COLUMNS} for row in rows[:limit]]
+    return jsonify(items=items, next_cursor=next_cursor)
+
+
+def _as_csv(job_id: str, values: dict[str, str]) -> Response:
+    for name in ("limit", "cursor"):
+        if name in values:
+            raise parameters.invalid(name, "CSV holds all rejections: there are no pages")
+    with services().engine.connect() as connection:
+        job = jobs.get(connection, parameters.job_id(job_id))
+    headers = {"Content-Disposition": f'attachment; filename="rejections-{job.id}.csv"', "Vary": "Accept"}
+    return Response(_csv_lines(services().engine, job, values), mimetype="text/csv", headers=headers)
+
+
+def _csv_lines(engine: sa.Engine, job: jobs.Job, values: dict[str, str]) -> Iterator[str]:
+    """One query in one transaction: however many there are, few are in memory, and none is missing or there twice."""
+    query, bound = _query(values)
+    yield _csv(_COLUMNS)
+    with engine.connect().execution_options(yield_per=_FETCHED_ROWS) as connection:
+        for row in connection.execute(query, bound | {"job_id": job.id}):
+            yield _csv([row._mapping[name] for name in _COLUMNS])
+
+
+def _csv(cells: Sequence[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()
+
+
+def _query(values: dict[str, str], condition: str = "true", end: str = "") -> tuple[sa.TextClause, dict[str, Any]]:
+    filters: dict[str, Any] = {name: values[name] for name in ("file", "code") if name in values}
+    conditions = ["job_id = :job_id", condition, *(f"{name} = :{name}" for name in filters)]
+    return sa.text(
+        'SELECT id, file, line, "column", code, message, value FROM rejections'
+        f" WHERE {' AND '.join(conditions)} ORDER BY id {end}"
+    ), filters
