@@ -4,8 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,44 +19,16 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from api import create_app
+from tests import servers
+from tests.servers import running
 from worker import database, jobs, migrations, queue
 from worker.jobs import Job, Request
 from worker.settings import Settings
 from worker.tasks import Runner
 
-StrPath = str | os.PathLike[str]
-
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data"
 TEMPLATE = "template_experiment_etl"
-
-
-def wait_until(true: Callable[[], object], what: str, *, seconds: float = 30) -> None:
-    """Poll until something is true; a test that waits in vain says for what."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"in vain: waited {seconds} s until {what}"
-        time.sleep(0.02)
-
-
-def _postgres_binaries() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    assert found, "PostgreSQL is not installed; scripts/test.sh installs it"
-    return found[-1]
-
-
-@contextmanager
-def _process(command: Sequence[StrPath], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _fast_directory() -> str:
@@ -78,55 +49,14 @@ def server_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(server_directory: Path) -> Iterator[str]:
     """The URL of a running server's database `postgres`."""
-    binaries, directory = _postgres_binaries(), server_directory / "postgres"
-    directory.mkdir()
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user:
-        shutil.chown(directory, user)
-    initdb: list[StrPath] = [
-        binaries / "initdb",
-        "-D",
-        directory / "data",
-        "-U",
-        "etl",
-        "-A",
-        "trust",
-        "--no-sync",
-        "-E",
-        "UTF8",
-    ]
-    subprocess.run([*initdb, "--locale=C.UTF-8"], check=True, capture_output=True, user=user)
-    options = {
-        "listen_addresses": "",
-        "unix_socket_directories": directory,
-        "fsync": "off",
-        "full_page_writes": "off",
-        "jit": "off",
-    }
-    command: list[StrPath] = [binaries / "postgres", "-D", directory / "data"]
-    for name, value in options.items():
-        command += ["-c", f"{name}={value}"]
-    with (server_directory / "postgres.log").open("wb") as log, _process(command, user=user, stderr=log):
-        url = f"postgresql://etl@/postgres?host={directory}"
-        wait_until(lambda: _answers(url), "Postgres answers")
+    with servers.postgres(server_directory, fsync="off", full_page_writes="off") as url:
         yield url
-
-
-def _answers(url: str) -> bool:
-    try:
-        psycopg2.connect(url).close()
-    except psycopg2.OperationalError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="session")
 def redis_url(server_directory: Path) -> Iterator[str]:
-    socket = server_directory / "redis.sock"
-    command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(server_directory)]
-    with (server_directory / "redis.log").open("wb") as log, _process(command, stdout=log):
-        wait_until(socket.exists, "Redis listens")
-        yield f"unix://{socket}?db=0"
+    with servers.redis(server_directory) as url:
+        yield url
 
 
 def _administer(url: str, statement: str) -> None:
@@ -281,13 +211,13 @@ class Programs:
         # As in scripts/start.sh.
         options = ["--without-mingle", "--without-gossip", "--heartbeat-interval", "5"]
         command = ["-m", "celery", "--quiet", "--app", "worker.main", "worker", *options]
-        with _process([sys.executable, *command], cwd=ROOT, env=self._environment()) as process:
+        with running([sys.executable, *command], cwd=ROOT, env=self._environment()) as process:
             yield process
 
     @contextmanager
     def sweeper(self) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "worker.sweeper"]
-        with _process(command, cwd=ROOT, env=self._environment()) as process:
+        with running(command, cwd=ROOT, env=self._environment()) as process:
             yield process
 
 

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import ROOT, StrPath, wait_until
+from tests.conftest import ROOT
+from tests.servers import StrPath, wait_until
 
 IMAGE = "experiment-etl-test"
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.conftest import wait_until
 from tests.container.conftest import Containers, docker, stopwatch
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.container
 

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import ROOT, SAMPLE, wait_until
+from tests.conftest import ROOT, SAMPLE
 from tests.container.conftest import docker
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.container
 

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 import uuid6
 
-from tests.conftest import InProcess, request, wait_until
+from tests.conftest import InProcess, request
+from tests.servers import wait_until
 from worker import jobs
 from worker.jobs import IdempotencyConflict, Job, LeaseLost, QueueFull, UnknownJob
 

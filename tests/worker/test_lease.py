@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from tests.conftest import InProcess, wait_until
+from tests.conftest import InProcess
+from tests.servers import wait_until
 from worker import database, jobs, lease
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease

@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 
 from etl import engines, features, pipeline, schema
 from etl.features import SUMMARY_CATALOGUE, USER_CATALOGUE, Catalogue, Tables
-from tests.conftest import InProcess, wait_until
+from tests.conftest import InProcess
+from tests.servers import wait_until
 from worker import database, migrations
 from worker.settings import Settings
 

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from celery import Celery
 from flask.testing import FlaskClient
 
-from tests.conftest import InProcess, Programs, wait_until
+from tests.conftest import InProcess, Programs
+from tests.servers import wait_until
 from worker import presence, queue
 from worker.jobs import Job
 

@@ -16,7 +16,7 @@ import uuid6
 from celery import Celery
 from celery.app.defaults import DEFAULTS
 
-from tests.conftest import wait_until
+from tests.servers import wait_until
 from worker import queue
 from worker.settings import Settings
 

@@ -21,7 +21,8 @@ from etl import account, features, load, pipeline, publish
 from etl.engines import DuckDB, Engine
 from etl.errors import Transient
 from etl.extract import extract
-from tests.conftest import SAMPLE, InProcess, wait_until
+from tests.conftest import SAMPLE, InProcess
+from tests.servers import wait_until
 from worker import jobs, queue, tasks
 from worker.jobs import Job, LeaseLost
 from worker.tasks import Runner

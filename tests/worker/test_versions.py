@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from tests.conftest import SAMPLE, InProcess, wait_until
+from tests.conftest import SAMPLE, InProcess
+from tests.servers import wait_until
 from worker import versions
 from worker.jobs import Job
 

@@ -1,0 +1,65 @@
+"""The pipeline with every check removed, to measure beside it what checking costs. Never used for anything else.
+
+It believes the files: no encoding, no quote, no row count, no type beyond Arrow's own, no key, no reference, no line
+numbers, no account, no second look at the files. What is left are the steps to the same features.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import ibis
+import pyarrow as pa
+import pyarrow.csv
+from psycopg2.extensions import connection as Connection  # noqa: N812
+
+from etl import features, load, pipeline, publish
+from etl.arrow import TYPES
+from etl.contract import TABLES, USER_EXPERIMENTS, Table
+from etl.engines import Engine
+from etl.files import READ_BYTES, Dataset, Snapshot
+from etl.validate import Step
+
+
+def run(job_id: UUID, directory: Path, engine: Engine, connection: Connection) -> None:
+    """Publish the features of a dataset, in a transaction that the caller commits."""
+    snapshots = [_read(Dataset(directory, 1 << 40), table, engine) for table in TABLES]
+    engine.make(_steps)
+    engine.make(features.steps)
+    load.load_users(engine, connection, job_id)
+    [summary] = [row for batch in engine.stream(features.experiment_summary) for row in batch.to_pylist()]
+    version = publish.Version(job_id, "default", pipeline.fingerprint(snapshots), summary)
+    publish.publish(connection, version)
+
+
+def _read(dataset: Dataset, table: Table, engine: Engine) -> Snapshot:
+    types = {column.name: TYPES[column.type] for column in table.columns}
+    engine.create(f"clean_{table.name}", pa.schema(types.items()))
+    with dataset.open(table) as source:
+        pending = b""
+        while block := source.read(READ_BYTES):
+            content, newline, rest = (pending + block).rpartition(b"\n")
+            pending = rest
+            for batch in _parse(content + newline, types, is_first=source.bytes_read == len(block)).to_batches():
+                engine.append(f"clean_{table.name}", batch)
+        return source.snapshot
+
+
+def _parse(content: bytes, types: dict[str, pa.DataType], *, is_first: bool) -> pa.Table:
+    return pyarrow.csv.read_csv(
+        pa.py_buffer(content),
+        read_options=pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=len(content) + 1, column_names=list(types), skip_rows=int(is_first)
+        ),
+        parse_options=pyarrow.csv.ParseOptions(quote_char=False),
+        convert_options=pyarrow.csv.ConvertOptions(check_utf8=False, column_types=types, strings_can_be_null=True),
+    )
+
+
+def _steps() -> Iterator[Step]:
+    experiments = ibis.table(
+        {"experiment_id": "int64", "user_id": "int64", "experiment_compound_ids": "string"},
+        name=f"clean_{USER_EXPERIMENTS.name}",
+    )
+    ids = experiments.experiment_compound_ids.split(";").try_cast("array<int64>").unique()
+    yield "uses", experiments.select("experiment_id", "user_id", compound_id=ids.unnest())
