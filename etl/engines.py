@@ -54,8 +54,8 @@ class DuckDB:
         self._connection.execute(f"CREATE TABLE {name} AS FROM _empty")
         self._connection.unregister("_empty")
 
-    def append(self, name: str, batch: pa.RecordBatch) -> None:
-        self._connection.register("_batch", batch)
+    def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
+        self._connection.register("_batch", rows)
         self._connection.execute(f"INSERT INTO {name} FROM _batch")
         self._connection.unregister("_batch")
 

@@ -1,5 +1,6 @@
 """A dataset's files -> tables of records in the engine, with each file's dialect, size and sha256."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 
 from etl.contract import TABLES, Table
 from etl.dialect import Dialect
-from etl.engines import Engine
+from etl.engines import BATCH_ROWS, Engine
 from etl.files import Dataset, Snapshot
 from etl.reader import Block, Reader, text_schema, typed_schema
 
@@ -33,6 +34,7 @@ def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputF
     Raises BadInput with a file-level code of the contract.
     """
     create_tables(engine)
+    tables = _Tables(engine)
     total = sum(dataset.sizes().values())
     done = 0
     inputs = []
@@ -40,10 +42,11 @@ def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputF
         with dataset.open(table) as source:
             reader = Reader(source)
             for block in reader.blocks():
-                _append(engine, table, block)
+                tables.append(table, block)
                 progress(done + source.bytes_read, max(total, done + source.bytes_read), "bytes")
             inputs.append(InputFile(source.snapshot, reader.dialect, reader.keys_increase))
             done += source.bytes_read
+    tables.complete()
     dataset.refuse_changes([file.snapshot for file in inputs])
     facts = [{"file": file.snapshot.file, "keys_increase": file.keys_increase} for file in inputs]
     engine.append("files", pa.RecordBatch.from_pylist(facts, schema=FILES_SCHEMA))
@@ -58,9 +61,29 @@ def create_tables(engine: Engine) -> None:
         engine.create(f"raw_{table.name}", text_schema(table))
 
 
-def _append(engine: Engine, table: Table, block: Block) -> None:
-    if len(block.records):
-        engine.append(f"{'typed' if block.typed else 'raw'}_{table.name}", block.records)
-    if block.defects:
+class _Tables:
+    """The engine's tables while they are filled: an append costs some milliseconds, so small batches go together."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: dict[str, list[pa.RecordBatch]] = defaultdict(list)
+
+    def append(self, table: Table, block: Block) -> None:
+        self._add(f"{'typed' if block.typed else 'raw'}_{table.name}", block.records)
         rows = [{"file": table.file, **defect._asdict()} for defect in block.defects]
-        engine.append("defects", pa.RecordBatch.from_pylist(rows, schema=DEFECTS_SCHEMA))
+        self._add("defects", pa.RecordBatch.from_pylist(rows, schema=DEFECTS_SCHEMA))
+
+    def complete(self) -> None:
+        for name in self._waiting:
+            self._flush(name)
+
+    def _add(self, name: str, batch: pa.RecordBatch) -> None:
+        if len(batch):
+            self._waiting[name].append(batch)
+            if sum(map(len, self._waiting[name])) >= BATCH_ROWS:
+                self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        if self._waiting[name]:
+            self._engine.append(name, pa.Table.from_batches(self._waiting[name]))
+            self._waiting[name] = []

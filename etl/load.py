@@ -30,6 +30,12 @@ def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
 
     Nobody sees the rows before that transaction commits, and a rollback leaves nothing behind.
     """
+    load_users(engine, connection, job_id)
+    load_rejections(engine.stream(account.rejection_rows), connection, job_id)
+
+
+def load_users(engine: Engine, connection: Connection, job_id: UUID) -> None:
+    """Load the feature rows into a table of the job's own."""
     table, literal = table_of(job_id), sql.Literal(str(job_id))
     with connection.cursor() as cursor:
         # Thanks to the CHECK, attaching is a matter of the catalogue: Postgres need not read the rows again.
@@ -41,7 +47,6 @@ def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
         )
         _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows))
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (job_id, user_id)").format(table))
-    load_rejections(engine.stream(account.rejection_rows), connection, job_id)
 
 
 def load_rejections(batches: Iterable[pa.RecordBatch], connection: Connection, job_id: UUID) -> None:
