@@ -203,15 +203,17 @@ ITEMS = st.text("0123;+- \tx.", max_size=8)
 NUMBER = st.sampled_from(
     ["1", "1.50", "1.5", ".5", "1.", "+1", "-1", "nan", "Infinity", "1e5", "1e999", "1_0", "0x1", ""]
 )
+NO_IDS = ["1.0", "1e0", "1_0", "0x1", "1.", "true", "--1", "1-", "1 1", "\u0661"]  # some of which a cast would take
 DATE = st.sampled_from(["2024-01-01", "2024-02-30", "0000-01-01", "2024-1-1", "", " 2024-01-01"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     users=st.lists(st.tuples(ID, DATE), max_size=4),
     experiments=st.lists(st.tuples(ID, ID, ITEMS, NUMBER), max_size=6),
 )
 @example(users=[("1", "2024-01-01")], experiments=[("1", "1", "1;+1;\t1;1 1;-;1-1", "1"), ("2", "1", "1;1;", "1")])
+@example(users=[("1", "2024-01-01")], experiments=[(str(n), "1", f"1;{item}", "1") for n, item in enumerate(NO_IDS)])
 def test_records_converted_by_arrow_and_by_the_engine_are_the_same(
     users: list[tuple[str, str]],
     experiments: list[tuple[str, str, str, str]],
