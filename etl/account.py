@@ -94,7 +94,7 @@ def refuse_rejections_above(max_rejected_ratio: float, accounts: list[FileAccoun
 
 def rejection_rows() -> ir.Table:
     """The rejections in the order in which they are stored and listed."""
-    return validate.rejections().order_by("file", "line")
+    return validate.rejections().order_by("file", "line", "code", "value")
 
 
 def _first_rejections() -> ir.Table:
