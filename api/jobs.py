@@ -168,6 +168,7 @@ def as_json(job: Job) -> dict[str, Any]:
         "mode": job.mode,
         "state": job.state,
         "outcome": job.outcome,
+        "outcome_detail": job.outcome_detail,
         "stage": job.stage,
         "progress": progress if job.progress_unit else None,
         "attempt": job.attempt,

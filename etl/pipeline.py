@@ -17,7 +17,7 @@ from etl.engines import Engine
 from etl.extract import Progress, create_tables, extract
 from etl.files import Dataset, Snapshot
 from etl.load import load, user_rows
-from etl.publish import Publication, Version, reconcile
+from etl.publish import Outcome, Publication, Version, reconcile
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
 OnStage = Callable[[str], AbstractContextManager[Progress]]
@@ -27,7 +27,7 @@ OnStage = Callable[[str], AbstractContextManager[Progress]]
 class Result:
     """What became of each line, and what came of it all."""
 
-    outcome: str
+    outcome: Outcome
     accounts: list[FileAccount]
 
 
@@ -42,7 +42,7 @@ def run(
     max_rejected_ratio: float,
     on_stage: OnStage,
 ) -> Result:
-    """Derive the features of a dataset and publish them, in a transaction that the caller commits.
+    """Derive a version of a dataset's features and hand it to `publication`, in a transaction that the caller commits.
 
     Raises BadInput for files that cannot be used, NotReconciled where a line went missing.
     """

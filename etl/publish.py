@@ -1,4 +1,4 @@
-"""Publication: reconcile, attach, move the pointer, all in the caller's one transaction."""
+"""Publication: reconcile, compare with what is published, attach, move the pointer, in the caller's one transaction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,16 @@ class Version:
     summary: dict[str, Any]
 
 
-# Makes something of a loaded version and names the outcome.
-Publication = Callable[[Connection, Version], str]
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a version; `detail` says why, where it is not what was asked for."""
+
+    name: str
+    detail: str | None = None
+
+
+# Makes something of a loaded version.
+Publication = Callable[[Connection, Version], Outcome]
 
 
 class NotReconciled(Exception):  # noqa: N818 - it reads as what it says
@@ -41,22 +49,80 @@ def has_version(connection: Connection, dataset: str) -> bool:
 
 
 def is_published(connection: Connection, dataset: str, fingerprint: str) -> bool:
-    """Tell whether the dataset's published version was derived from exactly these files by exactly this pipeline."""
+    """Tell whether the dataset's published version was derived from exactly these files by exactly this pipeline.
+
+    If so, it stays the published one until the caller commits.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT FROM datasets JOIN dataset_versions ON job_id = published_job_id"
-            " WHERE name = %(dataset)s AND fingerprint = %(fingerprint)s",
+            " WHERE name = %(dataset)s AND fingerprint = %(fingerprint)s FOR SHARE OF datasets",
             {"dataset": dataset, "fingerprint": fingerprint},
         )
         return cursor.rowcount == 1
 
 
-def publish(connection: Connection, version: Version) -> str:
-    """Make the version the dataset's published one; it is, once the caller commits."""
+def publish(connection: Connection, version: Version) -> Outcome:
+    """Make the version the dataset's published one; it is, once the caller commits.
+
+    A version that would drop more than half of the users published now is held: kept, for a person to look at.
+    """
+    published = _lock_pointer(connection, version.dataset)
+    if published:
+        users, dropped = _compare_users(connection, published, version.job_id)
+        if 2 * dropped > users:
+            _keep(connection, version, "held")
+            return Outcome("held", f"{dropped} of the {users} published users would be dropped")
+    _keep(connection, version, "published")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE datasets SET published_job_id = %(job_id)s WHERE name = %(dataset)s",
+            {"job_id": str(version.job_id), "dataset": version.dataset},
+        )
+    return Outcome("published")
+
+
+def rehearse(connection: Connection, version: Version) -> Outcome:
+    """Keep the version for those who ask for this job's; the views do not show it."""
+    _keep(connection, version, "dry_run")
+    return Outcome("dry_run")
+
+
+def _lock_pointer(connection: Connection, dataset: str) -> UUID | None:
+    """Return the job whose version is published; it stays that until the caller commits.
+
+    NO KEY: who submits a job holds a KEY SHARE on the dataset and need not wait.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT published_job_id::text FROM datasets WHERE name = %(dataset)s FOR NO KEY UPDATE",
+            {"dataset": dataset},
+        )
+        [(published,)] = cursor.fetchall()
+    return UUID(published) if published else None
+
+
+def _compare_users(connection: Connection, old: UUID, new: UUID) -> tuple[int, int]:
+    """Count the users of the old version, and those of them whom the new one does not have."""
+    with connection.cursor() as cursor:
+        # By the tables' own names: the new one is no partition yet.
+        cursor.execute(
+            sql.SQL(
+                "SELECT count(*), count(*) FILTER (WHERE new.user_id IS NULL)"
+                " FROM {old} AS old LEFT JOIN {new} AS new USING (user_id)"
+            ).format(old=table_of(old), new=table_of(new))
+        )
+        [(users, dropped)] = cursor.fetchall()
+    return users, dropped
+
+
+def _keep(connection: Connection, version: Version, outcome: str) -> None:
+    """Attach the version's table and enter the version among those that are kept."""
     row = {
         "job_id": str(version.job_id),
         "dataset": version.dataset,
         "fingerprint": version.fingerprint,
+        "outcome": outcome,
         **version.summary,
     }
     with connection.cursor() as cursor:
@@ -71,15 +137,6 @@ def publish(connection: Connection, version: Version) -> str:
             ),
             row,
         )
-        cursor.execute("UPDATE datasets SET published_job_id = %(job_id)s WHERE name = %(dataset)s", row)
-    return "published"
-
-
-def rehearse(connection: Connection, version: Version) -> str:
-    """Stop where somebody could see the version: a dry run keeps its rejections and its account only."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("DROP TABLE {}").format(table_of(version.job_id)))
-    return "dry_run"
 
 
 def reconcile(connection: Connection, job_id: UUID, accounts: Sequence[FileAccount]) -> None:

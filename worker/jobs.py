@@ -59,6 +59,7 @@ class Job:
     parent_id: UUID | None
     state: str
     outcome: str | None
+    outcome_detail: str | None
     attempt: int
     stage: str | None
     progress_done: int | None
@@ -224,14 +225,21 @@ def succeed(
     outcome: str,
     inputs: Sequence[Mapping[str, Any]],
     timings_ms: Mapping[str, float],
+    *,
+    outcome_detail: str | None = None,
 ) -> None:
     """Finish the job in its publication's transaction. Raises LeaseLost, and then that must not be committed."""
     changes = (
-        "state = 'succeeded', outcome = :outcome, inputs = :inputs, reconciled = true,"
-        " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = clock_timestamp(),"
+        "state = 'succeeded', outcome = :outcome, outcome_detail = :outcome_detail, inputs = :inputs,"
+        " reconciled = true, timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = clock_timestamp(),"
         " lease_expires_at = NULL, stage = NULL"
     )
-    values = {"outcome": outcome, "inputs": json.dumps(inputs), "timings_ms": json.dumps(timings_ms)}
+    values = {
+        "outcome": outcome,
+        "outcome_detail": outcome_detail,
+        "inputs": json.dumps(inputs),
+        "timings_ms": json.dumps(timings_ms),
+    }
     if not _fenced(connection, job, changes, values):
         raise LeaseLost
 

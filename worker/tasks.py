@@ -104,9 +104,15 @@ class Runner:
                 )
             lease.stop()
             # In the publication's transaction: either both happened or neither did.
-            inputs = [of_file.as_json() for of_file in result.accounts]
-            jobs.succeed(connection, job, result.outcome, inputs, lease.timings_ms)
-        return result.outcome
+            jobs.succeed(
+                connection,
+                job,
+                result.outcome.name,
+                [of_file.as_json() for of_file in result.accounts],
+                lease.timings_ms,
+                outcome_detail=result.outcome.detail,
+            )
+        return result.outcome.name
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:
         """Finish the job at once where the published version was made from these very files."""

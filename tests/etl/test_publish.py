@@ -6,12 +6,13 @@ from typing import Any
 
 import psycopg2.extensions
 import pytest
+import sqlalchemy as sa
 
 from etl import account, load, publish
 from etl.account import FileAccount
 from etl.engines import Engine
 from etl.extract import InputFile
-from etl.publish import NotReconciled
+from etl.publish import NotReconciled, Outcome
 from tests.etl.conftest import Service, dataset_in, write
 
 EXPERIMENTS = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
@@ -53,16 +54,97 @@ def test_a_failure_after_publishing_leaves_the_old_version_and_nothing_else(serv
     assert service.rejections() == []
 
 
-def test_a_dry_run_keeps_its_rejections_only(service: Service, tmp_path: Path) -> None:
+def test_a_dry_run_keeps_its_version_and_the_views_go_on_showing_the_published_one(
+    service: Service, tmp_path: Path
+) -> None:
     service.run(write(tmp_path))
-    before = service.features(), _tables(service)
+    before = service.features(), service.summary()
     write(tmp_path, user_experiments=EXPERIMENTS + "1,1,x,1\n")
+    job_id = service.new_job()
 
-    result = service.run(tmp_path, publication=publish.rehearse)
+    result = service.run(tmp_path, job_id=job_id, publication=publish.rehearse)
 
-    assert result.outcome == "dry_run"
-    assert (service.features(), _tables(service)) == before
+    assert result.outcome == Outcome("dry_run")
+    assert (service.features(), service.summary()) == before
     assert len(service.rejections()) == 1
+    [row] = service.query("SELECT user_id, average_run_time FROM user_feature_versions WHERE job_id = :id", id=job_id)
+    assert row == {"user_id": 1, "average_run_time": 1.0}
+
+
+# --- held
+
+
+def _users(*user_ids: int) -> str:
+    lines = [f"{user_id},Ann,ann@example.com,2024-01-01\n" for user_id in user_ids]
+    return "".join(["user_id,name,email,signup_date\n", *lines])
+
+
+def _publish(service: Service, directory: Path, *user_ids: int) -> Outcome:
+    return service.run(write(directory, users=_users(*user_ids), user_experiments=EXPERIMENTS)).outcome
+
+
+def _published_users(service: Service) -> list[int]:
+    return [row["user_id"] for row in service.features()]
+
+
+def test_a_version_that_drops_more_than_half_of_the_published_users_is_held(service: Service, tmp_path: Path) -> None:
+    _publish(service, tmp_path, 1, 2, 3, 4, 5)
+
+    outcome = _publish(service, tmp_path, 1, 2)
+
+    assert outcome == Outcome("held", "3 of the 5 published users would be dropped")
+    assert _published_users(service) == [1, 2, 3, 4, 5]
+
+
+def test_a_version_that_drops_exactly_half_of_the_published_users_is_published(
+    service: Service, tmp_path: Path
+) -> None:
+    _publish(service, tmp_path, 1, 2, 3, 4)
+
+    assert _publish(service, tmp_path, 1, 2) == Outcome("published")
+    assert _published_users(service) == [1, 2]
+
+
+def test_as_many_users_as_before_do_not_help_where_they_are_others(service: Service, tmp_path: Path) -> None:
+    _publish(service, tmp_path, 1, 2, 3)
+
+    assert _publish(service, tmp_path, 3, 4, 5, 6) == Outcome("held", "2 of the 3 published users would be dropped")
+
+
+def test_a_held_version_is_kept_with_its_rows(service: Service, tmp_path: Path) -> None:
+    _publish(service, tmp_path, 1, 2, 3)
+    _publish(service, tmp_path, 9)
+
+    [held] = service.query("SELECT job_id FROM dataset_versions WHERE outcome = 'held'")
+    rows = service.query("SELECT user_id FROM user_feature_versions WHERE job_id = :job_id", **held)
+    assert rows == [{"user_id": 9}]
+
+
+def test_what_counts_is_the_published_version_and_not_the_one_held_last(service: Service, tmp_path: Path) -> None:
+    _publish(service, tmp_path, 1, 2, 3)
+    _publish(service, tmp_path, 9)
+
+    assert _publish(service, tmp_path, 9).name == "held"
+    assert _publish(service, tmp_path, 1, 2, 9).name == "published"
+
+
+def test_the_first_version_of_a_dataset_is_never_held(service: Service, tmp_path: Path) -> None:
+    assert _publish(service, tmp_path / "empty") == Outcome("published")
+    assert _publish(service, tmp_path / "empty") == Outcome("published")
+
+
+def test_the_pointer_stands_still_from_the_comparison_to_the_commit(service: Service, tmp_path: Path) -> None:
+    """Otherwise somebody could roll back to a version of which this one drops all users."""
+    _publish(service, tmp_path, 1)
+
+    def move(_connection: psycopg2.extensions.connection) -> None:
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            service.query("SET lock_timeout = 50; UPDATE datasets SET published_job_id = NULL")
+
+    service.run(tmp_path, before_commit=move)
+
+
+# --- what is published
 
 
 def test_datasets_are_published_apart_from_each_other(service: Service, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import ibis.expr.types as ir
 import pytest
 import sqlalchemy as sa
+import uuid6
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask.testing import FlaskClient
@@ -18,7 +19,7 @@ from etl import engines, features, pipeline, schema
 from etl.features import SUMMARY_CATALOGUE, USER_CATALOGUE, Catalogue, Tables
 from tests.conftest import InProcess
 from tests.servers import wait_until
-from worker import database, migrations
+from worker import database, jobs, migrations
 from worker.settings import Settings
 
 SCHEMA = """
@@ -89,6 +90,55 @@ def test_an_upgrade_that_fails_leaves_nothing(new_database: sa.Engine, monkeypat
     assert _schema(new_database) == []
     migrations.upgrade(new_database)
     assert _revision(new_database) == migrations.HEAD
+
+
+def _upgrade_to(engine: sa.Engine, revision: str) -> None:
+    """Make the database that a program of an older revision has left behind."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(migrations, "HEAD", revision)
+        migrations.upgrade(engine)
+
+
+def _enter_version(engine: sa.Engine, dataset: str) -> UUID:
+    """A published version without users, as the program of revision 0001 made it."""
+    job_id: UUID = uuid6.uuid7()
+    partition = f'"user_feature_versions_{job_id.hex}"'
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO datasets (name) VALUES (:dataset)",
+            "INSERT INTO jobs (id, dataset, mode, engine, force, max_rejected_ratio, state, outcome, finished_at)"
+            " VALUES (:id, :dataset, 'publish', 'duckdb', false, 1, 'succeeded', 'published', now())",
+            f"CREATE TABLE {partition} PARTITION OF user_feature_versions FOR VALUES IN ('{job_id}')",
+            "INSERT INTO dataset_versions (job_id, dataset, fingerprint) VALUES (:id, :dataset, 'x')",
+            "UPDATE datasets SET published_job_id = :id WHERE name = :dataset",
+        ):
+            connection.execute(sa.text(statement), {"id": job_id, "dataset": dataset})
+    return job_id
+
+
+def test_a_database_of_the_first_revision_is_upgraded_with_all_that_it_holds(new_database: sa.Engine) -> None:
+    _upgrade_to(new_database, "0001")
+    published = _enter_version(new_database, "default")
+
+    migrations.upgrade(new_database)
+
+    assert _revision(new_database) == migrations.HEAD
+    with new_database.connect() as connection:
+        assert jobs.get(connection, published).outcome_detail is None
+        versions = connection.execute(sa.text("SELECT job_id, outcome FROM dataset_versions")).all()
+        pointer = connection.execute(sa.text("SELECT published_job_id FROM datasets")).scalar_one()
+    assert (versions, pointer) == ([(published, "published")], published)
+
+
+def test_an_upgraded_database_is_like_a_new_one(new_database: sa.Engine, engine: sa.Engine) -> None:
+    _upgrade_to(new_database, "0001")
+
+    migrations.upgrade(new_database)
+
+    def columns(engine: sa.Engine) -> list[dict[str, Any]]:
+        return sorted(_schema(engine), key=lambda column: (column["table_name"], column["column_name"]))
+
+    assert columns(new_database) == columns(engine)
 
 
 def test_two_workers_that_start_at_the_same_moment_upgrade_once(new_database: sa.Engine) -> None:

@@ -123,6 +123,23 @@ def test_a_job_on_the_same_files_ends_unchanged(in_process: InProcess) -> None:
     assert in_process.query("SELECT job_id FROM dataset_versions") == [{"job_id": first.id}]
 
 
+def test_the_pointer_stands_still_while_a_job_ends_unchanged(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the job could show the inputs of another version than the one that it was compared with."""
+    in_process.run()
+    published_inputs = jobs.published_inputs
+
+    def move(connection: sa.Connection, dataset: str) -> list[dict[str, Any]]:
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            in_process.execute("SET LOCAL lock_timeout = 50; UPDATE datasets SET published_job_id = NULL")
+        return published_inputs(connection, dataset)
+
+    monkeypatch.setattr(jobs, "published_inputs", move)
+
+    assert in_process.run().outcome == "unchanged"
+
+
 def test_a_forced_job_publishes_the_same_files_again(in_process: InProcess) -> None:
     in_process.run()
 
@@ -176,8 +193,7 @@ def test_a_dry_run_publishes_nothing(in_process: InProcess) -> None:
 
     assert (job.state, job.outcome, job.reconciled) == ("succeeded", "dry_run", True)
     assert in_process.published() is None
-    assert in_process.query("SELECT job_id FROM dataset_versions") == []
-    assert in_process.tables_of_versions() == set()
+    assert in_process.query("SELECT * FROM user_features") == in_process.query("SELECT * FROM experiment_summary") == []
 
 
 def test_a_dry_run_leaves_the_published_version(in_process: InProcess) -> None:
@@ -187,7 +203,24 @@ def test_a_dry_run_leaves_the_published_version(in_process: InProcess) -> None:
 
     assert job.outcome == "dry_run"
     assert in_process.published() == published.id
-    assert in_process.tables_of_versions() == {f"user_feature_versions_{published.id.hex}"}
+    assert in_process.query("SELECT DISTINCT job_id FROM user_features") == [{"job_id": published.id}]
+
+
+def test_a_dry_run_keeps_its_version(in_process: InProcess) -> None:
+    job = in_process.run(mode="dry_run")
+
+    assert in_process.query("SELECT job_id, dataset, outcome FROM dataset_versions") == [
+        {"job_id": job.id, "dataset": "default", "outcome": "dry_run"}
+    ]
+    rows = in_process.query("SELECT user_id FROM user_feature_versions WHERE job_id = :id", id=job.id)
+    assert len(rows) == USERS_IN_SAMPLE
+
+
+def test_a_dry_run_of_the_same_files_does_not_make_a_job_unchanged(in_process: InProcess) -> None:
+    """What nobody published is no reason to publish nothing."""
+    in_process.run(mode="dry_run")
+
+    assert in_process.run().outcome == "published"
 
 
 def test_a_dry_run_keeps_its_rejections_and_its_account(in_process: InProcess) -> None:
@@ -205,6 +238,60 @@ def test_a_dry_run_keeps_its_rejections_and_its_account(in_process: InProcess) -
         "value": "soon",
     }
     assert (job.inputs[0]["read"], job.inputs[0]["rejected"]) == (15, 1)
+
+
+# --- held
+
+
+def _lose_users(in_process: InProcess, left: int) -> None:
+    """Leave so many users in the file."""
+    users = in_process.settings.data_dir / "users.csv"
+    lines = [line for line in users.read_text().splitlines() if line.strip()]
+    users.write_text("\n".join(lines[: 1 + left]))
+
+
+def _hold(in_process: InProcess, **wanted: Any) -> Job:
+    """Publish the sample, then run on files that have lost 9 of its 14 users."""
+    in_process.run()
+    _lose_users(in_process, left=5)
+    return in_process.run(max_rejected_ratio=1.0, **wanted)
+
+
+def test_a_job_that_would_drop_most_users_succeeds_and_is_held(in_process: InProcess) -> None:
+    job = _hold(in_process)
+
+    assert (job.state, job.outcome, job.reconciled) == ("succeeded", "held", True)
+    assert job.outcome_detail == "9 of the 14 published users would be dropped"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_views_go_on_showing_the_published_version_while_one_is_held(in_process: InProcess, force: bool) -> None:
+    """`force` is about files that have not changed; it must not be a way around a person who looks."""
+
+    def seen() -> list[dict[str, Any]]:
+        features = in_process.query("SELECT * FROM user_features ORDER BY user_id")
+        return features + in_process.query("SELECT * FROM experiment_summary")
+
+    published = in_process.run()
+    before = seen()
+
+    job = _hold(in_process, force=force)
+
+    assert job.outcome == "held"
+    assert in_process.published() == published.id
+    assert seen() == before
+
+
+def test_the_files_of_a_held_version_are_no_unchanged_ones(in_process: InProcess) -> None:
+    _hold(in_process)
+
+    assert in_process.run(max_rejected_ratio=1.0).outcome == "held"
+
+
+def test_a_dry_run_is_never_held(in_process: InProcess) -> None:
+    job = _hold(in_process, mode="dry_run")
+
+    assert (job.outcome, job.outcome_detail) == ("dry_run", None)
 
 
 # --- a job that fails
@@ -421,9 +508,10 @@ def test_before_the_commit_neither_the_publication_nor_the_success_is_visible(
         outcome: str,
         inputs: Sequence[Mapping[str, Any]],
         timings_ms: Mapping[str, float],
+        **detail: str | None,
     ) -> None:
         seen.append((in_process.published(), in_process.job(job).state))
-        real(connection, job, outcome, inputs, timings_ms)
+        real(connection, job, outcome, inputs, timings_ms, **detail)
         seen.append((in_process.published(), in_process.job(job).state))
 
     monkeypatch.setattr(jobs, "succeed", succeed)
@@ -441,12 +529,12 @@ def test_a_commit_that_fails_leaves_neither_the_publication_nor_the_success(
     publishing: list[int] = []
     succeed = jobs.succeed
 
-    def remember(connection: psycopg2.extensions.connection, version: publish.Version) -> str:
+    def remember(connection: psycopg2.extensions.connection, version: publish.Version) -> publish.Outcome:
         publishing.append(connection.info.backend_pid)
         return publish.publish(connection, version)
 
-    def succeed_and_break(*arguments: Any) -> None:
-        succeed(*arguments)
+    def succeed_and_break(*arguments: Any, **detail: Any) -> None:
+        succeed(*arguments, **detail)
         in_process.query("SELECT pg_terminate_backend(:pid)", pid=publishing[0])
 
     monkeypatch.setitem(tasks.PUBLICATIONS, "publish", remember)
@@ -466,7 +554,7 @@ def test_an_attempt_that_lost_its_lease_at_the_end_publishes_nothing(
     published = in_process.run()
     job = in_process.submit(force=True)
 
-    def publish_too_late(connection: psycopg2.extensions.connection, version: publish.Version) -> str:
+    def publish_too_late(connection: psycopg2.extensions.connection, version: publish.Version) -> publish.Outcome:
         in_process.execute("UPDATE jobs SET attempt = 2, worker = 'another' WHERE id = :id", id=version.job_id)
         return publish.publish(connection, version)
 
@@ -483,7 +571,7 @@ def test_a_success_that_cannot_be_written_down_publishes_nothing(
 ) -> None:
     published = in_process.run()
 
-    def lose(*_: object) -> None:
+    def lose(*_: object, **__: object) -> None:
         raise LeaseLost
 
     monkeypatch.setattr(jobs, "succeed", lose)
