@@ -332,6 +332,32 @@ def next_of(connection: sa.Connection, dataset: str) -> UUID | None:
     return waiting
 
 
+def rejecting_without_version(connection: sa.Connection, keep: int) -> list[UUID]:
+    """Return the jobs that have rejections and no version, such as failed ones, but the newest `keep` of each dataset.
+
+    Rejections are many and the jobs that have any are few, so the index is asked for one job after the other.
+    """
+    rows = connection.execute(
+        sa.text("""
+            WITH RECURSIVE rejecting AS (
+                (SELECT job_id FROM rejections ORDER BY job_id LIMIT 1)
+                UNION ALL
+                SELECT next.job_id FROM rejecting CROSS JOIN LATERAL (
+                    SELECT job_id FROM rejections WHERE job_id > rejecting.job_id ORDER BY job_id LIMIT 1
+                ) AS next
+            )
+            SELECT id FROM (
+                SELECT id, row_number() OVER (PARTITION BY jobs.dataset ORDER BY finished_at DESC, id DESC) AS age
+                FROM jobs JOIN rejecting ON rejecting.job_id = id
+                WHERE NOT EXISTS (SELECT FROM dataset_versions AS version WHERE version.job_id = id)
+            ) AS without_version
+            WHERE age > :keep
+        """),
+        {"keep": keep},
+    )
+    return list(rows.scalars())
+
+
 # --- transitions out of `running`
 
 # An attempt that ends like this waits 1 s, then 2 s, so that what was away can come back.

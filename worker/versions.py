@@ -1,9 +1,11 @@
-"""The kept versions: the newest few of each dataset, and always the published one."""
+"""The kept versions: the newest few of each dataset, the newest few of its dry runs, and always the published one."""
 
 import logging
 from uuid import UUID
 
 import sqlalchemy as sa
+
+from worker import jobs
 
 log = logging.getLogger(__name__)
 
@@ -12,12 +14,19 @@ _PATIENCE_MS = 5000
 
 
 def drop_old(engine: sa.Engine, keep: int) -> None:
-    """Drop what is older than the newest `keep` versions of a dataset, without making a reader or a job wait."""
+    """Drop what is older than the newest `keep` versions of a dataset, without making a reader or a job wait.
+
+    Its dry runs are counted apart, and so are the rejections of its jobs that have no version.
+    """
+    with engine.begin() as connection:
+        _give_up_old(connection, keep)
+    with engine.begin() as connection:
+        _drop_rejections(connection, jobs.rejecting_without_version(connection, keep))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
         try:
             _finish_detaching(connection)
-            for job_id in _old(connection, keep):
+            for job_id in _given_up(connection):
                 connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
                 _drop(connection, job_id)
                 log.info("dropped an old version", extra={"job_id": str(job_id)})
@@ -32,18 +41,41 @@ def _finish_detaching(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {partition} FINALIZE"))
 
 
-def _old(connection: sa.Connection, keep: int) -> list[UUID]:
-    rows = connection.execute(
-        sa.text("""
-            SELECT job_id FROM (
-                SELECT job_id, row_number() OVER (PARTITION BY dataset ORDER BY computed_at DESC, job_id DESC) AS age
-                FROM dataset_versions
-            ) AS v
-            WHERE age > :keep AND NOT EXISTS (SELECT FROM datasets WHERE published_job_id = job_id)
-        """),
+_OLD = """
+    SELECT {column} FROM (
+        SELECT job_id, dataset, row_number() OVER (
+            PARTITION BY dataset, outcome = 'dry_run' ORDER BY computed_at DESC, job_id DESC
+        ) AS age
+        FROM dataset_versions WHERE dropping_at IS NULL
+    ) AS version
+    WHERE age > :keep AND NOT EXISTS (SELECT FROM datasets WHERE published_job_id = job_id)
+"""
+
+
+def _give_up_old(connection: sa.Connection, keep: int) -> None:
+    """Mark what is too old. From then on it cannot be published: who moves a pointer takes the same lock first.
+
+    A dataset that is locked just now waits for the next time, so that nobody waits for this.
+    """
+    locked = connection.execute(
+        sa.text(
+            f"SELECT name FROM datasets WHERE name IN ({_OLD.format(column='dataset')}) FOR NO KEY UPDATE SKIP LOCKED"
+        ),
         {"keep": keep},
     )
-    return list(rows.scalars())
+    # A statement of its own: only one that starts after the lock was taken sees where the pointers are.
+    connection.execute(
+        sa.text(
+            "UPDATE dataset_versions SET dropping_at = now()"
+            f" WHERE dataset = ANY(:locked) AND job_id IN ({_OLD.format(column='job_id')})"
+        ),
+        {"locked": list(locked.scalars()), "keep": keep},
+    )
+
+
+def _given_up(connection: sa.Connection) -> list[UUID]:
+    query = "SELECT job_id FROM dataset_versions WHERE dropping_at IS NOT NULL ORDER BY dropping_at, job_id"
+    return list(connection.execute(sa.text(query)).scalars())
 
 
 def _drop(connection: sa.Connection, job_id: UUID) -> None:
@@ -56,5 +88,9 @@ def _drop(connection: sa.Connection, job_id: UUID) -> None:
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {partition}"))
     # Patience is for locks; many rejections may take their time.
     connection.execute(sa.text("SET statement_timeout = 0"))
-    connection.execute(sa.text("DELETE FROM rejections WHERE job_id = :job_id"), {"job_id": job_id})
+    _drop_rejections(connection, [job_id])
     connection.execute(sa.text("DELETE FROM dataset_versions WHERE job_id = :job_id"), {"job_id": job_id})
+
+
+def _drop_rejections(connection: sa.Connection, job_ids: list[UUID]) -> None:
+    connection.execute(sa.text("DELETE FROM rejections WHERE job_id = ANY(:job_ids)"), {"job_ids": job_ids})

@@ -19,7 +19,7 @@ from etl import engines, features, pipeline, schema
 from etl.features import SUMMARY_CATALOGUE, USER_CATALOGUE, Catalogue, Tables
 from tests.conftest import InProcess
 from tests.servers import wait_until
-from worker import database, jobs, migrations
+from worker import database, jobs, migrations, versions
 from worker.settings import Settings
 
 SCHEMA = """
@@ -128,6 +128,27 @@ def test_a_database_of_the_first_revision_is_upgraded_with_all_that_it_holds(new
         versions = connection.execute(sa.text("SELECT job_id, outcome FROM dataset_versions")).all()
         pointer = connection.execute(sa.text("SELECT published_job_id FROM datasets")).scalar_one()
     assert (versions, pointer) == ([(published, "published")], published)
+
+
+@pytest.mark.parametrize("after", ["detach", "drop"])
+def test_a_version_that_was_being_dropped_before_the_upgrade_is_dropped_after_it(
+    new_database: sa.Engine, after: str
+) -> None:
+    _upgrade_to(new_database, "0001")
+    published, going = _enter_version(new_database, "default"), _enter_version(new_database, "second")
+    partition = f'"user_feature_versions_{going.hex}"'
+    with new_database.begin() as connection:
+        connection.execute(sa.text("UPDATE datasets SET published_job_id = NULL WHERE name = 'second'"))
+        connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {partition}"))
+        if after == "drop":
+            connection.execute(sa.text(f"DROP TABLE {partition}"))
+
+    migrations.upgrade(new_database)
+    versions.drop_old(new_database, keep=1)
+
+    with new_database.connect() as connection:
+        kept = connection.execute(sa.text("SELECT job_id FROM dataset_versions")).scalars().all()
+        assert (kept, connection.scalar(sa.text(f"SELECT to_regclass('{partition}')"))) == ([published], None)
 
 
 def test_an_upgraded_database_is_like_a_new_one(new_database: sa.Engine, engine: sa.Engine) -> None:

@@ -74,6 +74,49 @@ def test_every_dataset_keeps_its_own(in_process: InProcess) -> None:
     assert _kept(in_process) == {other.id, published[-1].id}
 
 
+def test_dry_runs_do_not_evict_what_was_published(in_process: InProcess) -> None:
+    published = _publish(in_process, 2)
+    dry_runs = [in_process.run(mode="dry_run") for _ in range(2)]
+
+    versions.drop_old(in_process.engine, keep=2)
+
+    assert _kept(in_process) == {job.id for job in published + dry_runs}
+
+
+def test_dry_runs_do_not_pile_up(in_process: InProcess) -> None:
+    """Nor does a later publication evict them."""
+    dry_runs = [in_process.run(mode="dry_run") for _ in range(3)]
+    published = in_process.run()
+
+    versions.drop_old(in_process.engine, keep=2)
+
+    assert _kept(in_process) == {*(job.id for job in dry_runs[1:]), published.id}
+
+
+def test_a_held_version_is_kept_like_a_published_one(in_process: InProcess) -> None:
+    _, published = _publish(in_process, 2)
+    users = in_process.settings.data_dir / "users.csv"
+    users.write_text("user_id,name,email,signup_date\n1,Ann,ann@example.com,2024-01-01\n")
+    held = in_process.run(max_rejected_ratio=1.0)
+    assert held.outcome == "held"
+
+    versions.drop_old(in_process.engine, keep=2)
+
+    assert _kept(in_process) == {published.id, held.id}
+
+
+def test_a_dataset_that_somebody_publishes_just_now_is_left_for_the_next_time(in_process: InProcess) -> None:
+    old, published = _publish(in_process, 2)
+    with in_process.engine.begin() as publishing:
+        publishing.execute(sa.text("SELECT FROM datasets FOR NO KEY UPDATE"))
+
+        versions.drop_old(in_process.engine, keep=1)
+
+        assert _kept(in_process) == {old.id, published.id}
+    versions.drop_old(in_process.engine, keep=1)
+    assert _kept(in_process) == {published.id}
+
+
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for readers longer than any of these tests takes."""
@@ -176,6 +219,50 @@ def test_the_rejections_of_a_version_go_with_it(in_process: InProcess) -> None:
     versions.drop_old(in_process.engine, keep=1)
 
     assert in_process.query("SELECT job_id FROM rejections") == [{"job_id": published.id}]
+
+
+def _fail(in_process: InProcess, times: int, dataset: str = "default") -> list[UUID]:
+    """Fail so many jobs, each with a rejection that is kept; they are returned oldest first."""
+    failed = []
+    for _ in range(times):
+        job = in_process.run(dataset=dataset)
+        assert job.state == "failed"
+        in_process.execute(
+            "INSERT INTO rejections (job_id, file, line, code, message) VALUES (:id, 'users.csv', 2, 'x', 'x')",
+            id=job.id,
+        )
+        failed.append(job.id)
+    return failed
+
+
+def _rejecting(in_process: InProcess) -> set[UUID]:
+    return {row["job_id"] for row in in_process.query("SELECT DISTINCT job_id FROM rejections")}
+
+
+def test_the_rejections_of_the_newest_failed_jobs_stay(in_process: InProcess) -> None:
+    (in_process.settings.data_dir / "second").mkdir()
+    other = _fail(in_process, 1, dataset="second")
+    (in_process.settings.data_dir / "users.csv").unlink()
+    failed = _fail(in_process, 3)
+    assert in_process.run().state == "failed"  # without any: it does not count
+
+    versions.drop_old(in_process.engine, keep=2)
+
+    assert _rejecting(in_process) == {*other, *failed[1:]}
+
+
+def test_the_rejections_of_failed_jobs_do_not_evict_those_of_versions(in_process: InProcess) -> None:
+    users = in_process.settings.data_dir / "users.csv"
+    with users.open("a") as file:
+        file.write("\n15,\tOlga,\tolga@example.com,\tsoon")
+    published = in_process.run()
+    dry_run = in_process.run(mode="dry_run")
+    users.unlink()
+    failed = _fail(in_process, 2)
+
+    versions.drop_old(in_process.engine, keep=1)
+
+    assert _rejecting(in_process) == {published.id, dry_run.id, failed[1]}
 
 
 def test_the_jobs_of_dropped_versions_stay_in_the_ledger(in_process: InProcess) -> None:
