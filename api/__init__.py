@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import dashboard, datasets, features, health, jobs, problems, rejections, security, services
+from api import dashboard, datasets, features, health, jobs, problems, publications, rejections, security, services
 from api.encoding import IsoJSON
 from worker.settings import Settings
 
@@ -18,6 +18,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(rejections.bp)
     app.register_blueprint(features.bp)
     app.register_blueprint(datasets.bp)
+    app.register_blueprint(publications.bp)
     app.register_blueprint(health.bp)
     app.register_blueprint(dashboard.bp)
     return app

@@ -12,12 +12,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
 
-from api import parameters
+from api import parameters, versions
 from api.problems import Problem
 from api.services import services
 from worker import explanations
 from worker.explanations import InputChanged, TooSlow
-from worker.jobs import UnknownJob
 from worker.settings import DEFAULT_DATASET
 
 bp = Blueprint("features", __name__, url_prefix="/api/v1")
@@ -36,7 +35,7 @@ def rows() -> Response:
     limit = parameters.limit(values)
     with services().engine.connect() as connection:
         if "cursor" in values:
-            job_id, after = _position(connection, values["cursor"])
+            job_id, after = versions.position(connection, values["cursor"])
         else:
             job_id, after = _version(connection, values), None
         condition, bound = ("user_id >= :bound", _FIRST_USER) if after is None else ("user_id > :bound", after)
@@ -97,7 +96,7 @@ def summary() -> Response:
         query = sa.text("SELECT * FROM experiment_summary WHERE dataset = :dataset")
         row = connection.execute(query, {"dataset": dataset}).mappings().one_or_none()
     if not row:
-        raise _not_published(dataset)
+        raise versions.not_published(dataset)
     return jsonify(dict(row))
 
 
@@ -106,29 +105,14 @@ def _version(connection: sa.Connection, values: dict[str, str]) -> UUID:
     if "job" in values:
         if "dataset" in values:
             raise parameters.invalid("job", "a job belongs to one dataset: give one of the two")
-        return _kept(connection, values["job"])
-    dataset = values.get("dataset", DEFAULT_DATASET)
-    query = sa.text("SELECT published_job_id FROM datasets WHERE name = :dataset")
-    published: UUID | None = connection.scalar(query, {"dataset": dataset})
-    if not published:
-        raise _not_published(dataset)
-    return published
-
-
-def _kept(connection: sa.Connection, text: str) -> UUID:
-    try:
-        job_id = parameters.job_id(text)
-    except UnknownJob as error:
-        raise _not_kept() from error
-    if not connection.scalar(sa.text("SELECT true FROM dataset_versions WHERE job_id = :id"), {"id": job_id}):
-        raise _not_kept()
-    return job_id
+        return versions.kept(connection, values["job"])
+    return versions.published(connection, values.get("dataset", DEFAULT_DATASET))
 
 
 def _rows(connection: sa.Connection, job_id: UUID, condition: str, bound: int, limit: int) -> list[dict[str, Any]]:
-    columns = connection.execute(sa.text("SELECT * FROM user_features LIMIT 0")).keys()
-    of_version = ("dataset", "job_id", "computed_at")
-    names = ", ".join(f'{"version" if name in of_version else "row"}."{name}"' for name in columns)
+    names = ", ".join(
+        f'{"version" if name in versions.ABOUT else "row"}."{name}"' for name in versions.columns(connection)
+    )
     found = connection.execute(
         sa.text(
             f"SELECT {names} FROM dataset_versions AS version JOIN user_feature_versions AS row USING (job_id)"
@@ -138,33 +122,11 @@ def _rows(connection: sa.Connection, job_id: UUID, condition: str, bound: int, l
     )
     rows = [dict(row) for row in found.mappings()]
     if not rows:
-        _refuse_going(connection, job_id)
+        versions.refuse_going(connection, job_id)
     return rows
-
-
-def _refuse_going(connection: sa.Connection, job_id: UUID) -> None:
-    """No row may mean that the version is being dropped: its partition goes before the row that names it."""
-    query = "SELECT true FROM pg_inherits WHERE inhrelid = to_regclass(:partition) AND NOT inhdetachpending"
-    if not connection.scalar(sa.text(query), {"partition": f"user_feature_versions_{job_id.hex}"}):
-        raise _not_kept()
-
-
-def _not_kept() -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "unknown_version", "no version of this job is kept")
-
-
-def _position(connection: sa.Connection, cursor: str) -> tuple[UUID, int]:
-    parts = parameters.unpack_cursor(cursor)
-    if len(parts) != 2 or not _USER_ID.fullmatch(parts[1]):
-        raise parameters.invalid_cursor()
-    return _kept(connection, parts[0]), int(parts[1])
 
 
 def _user_id(text: str) -> int:
     if not _USER_ID.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
         raise parameters.invalid("user_id", "a 64-bit whole number")
     return int(text)
-
-
-def _not_published(dataset: str) -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, "not_published", f"nothing is published of a dataset {dataset!r}")

@@ -161,6 +161,7 @@ def as_json(job: Job) -> dict[str, Any]:
         "self": _link(job),
         "rejections": url_for("rejections.rejections", job_id=job.id),
         "features": url_for("features.rows", dataset=job.dataset),
+        "publication": url_for("publications.show", name=job.dataset),
     }
     return {
         "id": str(job.id),

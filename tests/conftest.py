@@ -150,6 +150,12 @@ class InProcess:
         self.runner.run_job(str(job.id))
         return self.job(job)
 
+    def lose_users(self, *, left: int) -> None:
+        """Leave so many users in the file of the dataset `default`."""
+        users = self.settings.data_dir / "users.csv"
+        lines = [line for line in users.read_text().splitlines() if line.strip()]
+        users.write_text("\n".join(lines[: 1 + left]))
+
     def job(self, job: Job) -> Job:
         """The job as the ledger has it now."""
         with self.engine.connect() as connection:

@@ -12,7 +12,7 @@ MODULES = sorted(path for package in ("api", "worker", "etl") for path in (ROOT 
 # Beside themselves and the standard library's and third-party packages, these may be imported.
 ALLOWED = {"api": {"worker"}, "worker": {"etl"}, "etl": set()}
 NEVER = {"api": {"celery.worker", "ibis", "duckdb", "pandas"}, "worker": {"flask"}, "etl": {"flask", "celery"}}
-OF_WORKER_FOR_API = {"settings", "database", "jobs", "queue", "presence", "logs", "explanations"}
+OF_WORKER_FOR_API = {"settings", "database", "jobs", "queue", "presence", "logs", "publications", "explanations"}
 
 
 def _imports(path: Path) -> set[str]:

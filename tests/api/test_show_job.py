@@ -73,6 +73,7 @@ def test_a_waiting_job_says_so(client: FlaskClient, in_process: InProcess) -> No
             "self": _path(job),
             "rejections": f"{_path(job)}/rejections",
             "features": "/api/v1/features?dataset=default",
+            "publication": "/api/v1/datasets/default/publication",
         },
     }
 

@@ -243,17 +243,10 @@ def test_a_dry_run_keeps_its_rejections_and_its_account(in_process: InProcess) -
 # --- held
 
 
-def _lose_users(in_process: InProcess, left: int) -> None:
-    """Leave so many users in the file."""
-    users = in_process.settings.data_dir / "users.csv"
-    lines = [line for line in users.read_text().splitlines() if line.strip()]
-    users.write_text("\n".join(lines[: 1 + left]))
-
-
 def _hold(in_process: InProcess, **wanted: Any) -> Job:
     """Publish the sample, then run on files that have lost 9 of its 14 users."""
     in_process.run()
-    _lose_users(in_process, left=5)
+    in_process.lose_users(left=5)
     return in_process.run(max_rejected_ratio=1.0, **wanted)
 
 

@@ -95,8 +95,7 @@ def test_dry_runs_do_not_pile_up(in_process: InProcess) -> None:
 
 def test_a_held_version_is_kept_like_a_published_one(in_process: InProcess) -> None:
     _, published = _publish(in_process, 2)
-    users = in_process.settings.data_dir / "users.csv"
-    users.write_text("user_id,name,email,signup_date\n1,Ann,ann@example.com,2024-01-01\n")
+    in_process.lose_users(left=5)
     held = in_process.run(max_rejected_ratio=1.0)
     assert held.outcome == "held"
 
