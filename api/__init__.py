@@ -2,7 +2,19 @@
 
 from flask import Flask
 
-from api import dashboard, datasets, features, health, jobs, problems, publications, rejections, security, services
+from api import (
+    dashboard,
+    datasets,
+    diff,
+    features,
+    health,
+    jobs,
+    problems,
+    publications,
+    rejections,
+    security,
+    services,
+)
 from api.encoding import IsoJSON
 from worker.settings import Settings
 
@@ -16,6 +28,7 @@ def create_app(settings: Settings) -> Flask:
     security.init_app(app, settings)
     app.register_blueprint(jobs.bp)
     app.register_blueprint(rejections.bp)
+    app.register_blueprint(diff.bp)
     app.register_blueprint(features.bp)
     app.register_blueprint(datasets.bp)
     app.register_blueprint(publications.bp)

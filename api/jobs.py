@@ -160,6 +160,7 @@ def as_json(job: Job) -> dict[str, Any]:
     links = {
         "self": _link(job),
         "rejections": url_for("rejections.rejections", job_id=job.id),
+        "diff": url_for("diff.users", job_id=job.id),
         "features": url_for("features.rows", dataset=job.dataset),
         "publication": url_for("publications.show", name=job.dataset),
     }

@@ -12,6 +12,7 @@ READING = [
     "/api/v1/jobs",
     "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000",
     "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000/rejections",
+    "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000/diff",
     "/api/v1/features",
     "/api/v1/features/1",
     "/api/v1/summary",

@@ -254,6 +254,10 @@ def test_a_new_feature_is_published_by_the_next_job(
         assert client.get("/api/v1/summary").get_json()["total_compounds"] == 12
         old_page = client.get(f"/api/v1/features?job={old.id}").get_json()["items"]
         assert {row["longest_run_time"] for row in old_page} == {None}
+        diff = client.get(f"/api/v1/jobs/{new.id}/diff?against={old.id}").get_json()["items"]
+        assert {item["user_id"]: item["columns"] for item in diff}[3] == {
+            "longest_run_time": {"old": None, "new": 30.5}
+        }
 
 
 def test_a_feature_that_left_the_catalogue_leaves_the_views_and_loses_no_data(in_process: InProcess) -> None:
