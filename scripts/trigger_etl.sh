@@ -136,7 +136,12 @@ report() {
 
   case $state/$outcome in
     succeeded/published | succeeded/unchanged) say "Now: scripts/show_results.sh" ;;
-    succeeded/held) say "The version is complete but not released." ;;
+    succeeded/dry_run) say "Nothing was published. What would change: curl $base/api/v1/jobs/$(text id)/diff" ;;
+    succeeded/held)
+      say "Not published: $(text outcome_detail). What would change: curl $base/api/v1/jobs/$(text id)/diff"
+      say "To publish it all the same: curl -X PUT --json '{\"job_id\":\"$(text id)\"}'" \
+        "$base/api/v1/datasets/$(text dataset)/publication"
+      ;;
     failed/*)
       local error=${body#*\"error\":}
       say "$(text code "$error"): $(text detail "$error")"

@@ -65,8 +65,16 @@ def test_the_demo_shows_the_features_of_the_sample_and_a_job_that_fails_says_so(
     shutil.copytree(SAMPLE, mine)
     mine.chmod(0o755)
     tmp_path.chmod(0o755)
-    (mine / "users.csv").write_text("user_id,name\n")
+    (mine / "users.csv").write_text("user_id,name,email,signup_date\n3,Carol,carol@example.com,2023-03-10\n")
+    (mine / "user_experiments.csv").write_text("experiment_id,user_id,experiment_compound_ids,experiment_run_time\n")
     run("run.sh", "--port", str(PORT), "--data", str(mine), cwd=tmp_path)
+    held = run("trigger_etl.sh", cwd=tmp_path)
+    assert "succeeded, held" in held.stdout
+    assert "Not published: 13 of the 14 published users would be dropped. What would change: curl http" in held.stdout
+    assert re.search(r"curl -X PUT --json '.+' http.*/default/publication", held.stdout)
+    assert "Nothing was published. What would change: curl" in run("trigger_etl.sh", "--dry-run", cwd=tmp_path).stdout
+
+    (mine / "users.csv").write_text("user_id,name\n")
     failed = run("trigger_etl.sh", cwd=tmp_path, check=False)
     assert failed.returncode == 1
     assert "missing_column: users.csv line 1, column email" in failed.stdout
