@@ -134,14 +134,15 @@ def test_the_first_version_of_a_dataset_is_never_held(service: Service, tmp_path
 
 
 def test_the_pointer_stands_still_from_the_comparison_to_the_commit(service: Service, tmp_path: Path) -> None:
-    """Otherwise somebody could roll back to a version of which this one drops all users."""
+    """Also where the version is held: the reason that the job tells must be true when it is told."""
     _publish(service, tmp_path, 1)
+    write(tmp_path, users=_users(9), user_experiments=EXPERIMENTS)
 
     def move(_connection: psycopg2.extensions.connection) -> None:
         with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
             service.query("SET lock_timeout = 50; UPDATE datasets SET published_job_id = NULL")
 
-    service.run(tmp_path, before_commit=move)
+    assert service.run(tmp_path, before_commit=move).outcome.name == "held"
 
 
 # --- what is published

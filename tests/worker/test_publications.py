@@ -29,9 +29,9 @@ def _waits(in_process: InProcess) -> bool:
 
 def test_a_version_that_was_rolled_back_to_in_the_same_moment_is_not_dropped(in_process: InProcess) -> None:
     old, _, newest = [in_process.run(force=True) for _ in range(3)]
-    with in_process.engine.begin() as rolling_back:
+    with ThreadPoolExecutor() as threads, in_process.engine.begin() as rolling_back:
         publications.lock(rolling_back, "default")
-        versions.drop_old(in_process.engine, keep=1)
+        threads.submit(versions.drop_old, in_process.engine, keep=1).result(20)
         publications.publish(rolling_back, "default", old.id)
 
     versions.drop_old(in_process.engine, keep=1)
@@ -120,7 +120,7 @@ def test_a_job_is_compared_with_what_somebody_publishes_in_the_same_moment(in_pr
 
 def test_a_job_is_submitted_while_somebody_holds_the_pointer(in_process: InProcess) -> None:
     in_process.run()
-    with in_process.engine.begin() as connection, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, in_process.engine.begin() as connection:
         publications.lock(connection, "default")
 
         assert threads.submit(in_process.submit).result(10).state == "queued"
