@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from etl import publish
-from tests.conftest import InProcess, wait_until
+from tests.conftest import InProcess
+from tests.servers import wait_until
 from worker import publications, tasks, versions
 from worker.jobs import Job
 from worker.publications import NotPublishable
