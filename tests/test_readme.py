@@ -1,0 +1,94 @@
+"""The README says what the code does: its tables, its settings, its codes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etl.contract import CODES, FileCode, ItemCode, LineCode
+from scripts import readme
+from tests.conftest import ROOT
+from worker.settings import Settings
+
+TEXT = (ROOT / "README.md").read_text()
+
+# What reads the environment beside worker/settings.py.
+READERS = [ROOT / "api/gunicorn_config.py", ROOT / "supervisord.conf", *sorted((ROOT / "scripts").rglob("*.sh"))]
+
+
+class Environment(dict[str, str]):
+    """Remembers which variables were looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+        self.read.add(name)
+        return default
+
+
+def _settings_listed() -> set[str]:
+    table = TEXT.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    return {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_tables_of_the_contract_are_up_to_date() -> None:
+    assert readme.written(TEXT) == TEXT, "scripts/check.sh --fix writes them"
+
+
+def test_a_table_that_is_not_up_to_date_is_shown_and_mended(tmp_path: Path) -> None:
+    old = re.sub(r"(?m)^\| `truncated` .*\n", "", TEXT)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "readme.py").write_bytes(Path(readme.__file__).read_bytes())
+    (tmp_path / "README.md").write_text(old)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "scripts.readme", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    checked = run("--check")
+    assert checked.returncode == 1
+    assert "+| `truncated` | line |" in checked.stdout
+    assert (tmp_path / "README.md").read_text() == old
+    assert run().returncode == 0
+    assert (tmp_path / "README.md").read_text() == TEXT
+    assert run("--check").returncode == 0
+
+
+def test_a_readme_without_a_place_for_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for the codes"):
+        readme.written(TEXT.replace("<!-- end of codes -->", ""))
+
+
+def test_every_code_has_a_sentence_and_an_example() -> None:
+    assert set(CODES) == {*FileCode, *LineCode, *ItemCode}
+    for code, meaning in CODES.items():
+        assert meaning.sentence, code
+        assert meaning.example, code
+        assert f"| `{code}` |" in TEXT
+        assert f"| {meaning.sentence} | {meaning.example} |" in TEXT
+
+
+def test_every_variable_that_is_read_is_listed() -> None:
+    environment = Environment()
+    Settings.from_env(environment)
+
+    assert environment.read <= _settings_listed()
+
+
+def test_every_variable_that_is_listed_is_read() -> None:
+    environment = Environment()
+    Settings.from_env(environment)
+    sources = "\n".join(path.read_text() for path in READERS)
+    elsewhere = {name for name in _settings_listed() if re.search(rf'(\$\{{?|ENV_|"){name}\b', sources)}
+
+    assert _settings_listed() <= environment.read | elsewhere
