@@ -78,6 +78,14 @@ def test_every_code_has_a_sentence_and_an_example() -> None:
         assert f"| {meaning.sentence} | {meaning.example} |" in TEXT
 
 
+def test_every_code_is_expected_by_a_test() -> None:
+    tests = ROOT / "tests"
+    sources = [path for path in tests.rglob("*.py") if path != Path(__file__)]
+    text = "\n".join(path.read_text() for path in [*sources, *tests.glob("etl/nasty/*/expected.json")])
+
+    assert [code for code in CODES if f'"{code}"' not in text] == []
+
+
 def test_every_variable_that_is_read_is_listed() -> None:
     environment = Environment()
     Settings.from_env(environment)
