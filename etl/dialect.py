@@ -40,13 +40,15 @@ class Header(NamedTuple):
 def read_header(name: str, table: Table, lines: Lines) -> tuple[Header | None, Lines]:
     """Take the header off `lines`, the file's first ones; it is None where all of them are blank.
 
-    The separator is the one under which more of the contract's columns are found. Raises BadInput: `missing_column`,
-    `duplicate_column`, `unterminated_quote`.
+    The separator is the one under which more of the contract's columns are found; under the other one a quote may well
+    seem to be open. Raises BadInput: `missing_column`, `duplicate_column`, `unterminated_quote`.
     """
     bom = lines.content.startswith(codecs.BOM_UTF8)
     text = lines.content.removeprefix(codecs.BOM_UTF8).decode()
-    candidates = [(separator, _first_record(name, text, lines.line, separator)) for separator in SEPARATORS]
+    candidates = [(separator, _first_record(text, lines.line, separator)) for separator in SEPARATORS]
     separator, record = max(candidates, key=lambda candidate: _found(candidate[1], table))
+    if isinstance(record, OpenQuote):
+        raise unterminated_quote(name, record.line) from record
     if not record:
         return None, Lines(lines.line + text.count("\n"), b"")
     columns = [cell.casefold() for cell in record.cells]
@@ -68,15 +70,17 @@ def unterminated_quote(name: str, line: int) -> BadInput:
     )
 
 
-def _first_record(name: str, text: str, line: int, separator: str) -> Record | None:
+def _first_record(text: str, line: int, separator: str) -> Record | OpenQuote | None:
     try:
         return next(Tokenizer(separator).records(text, line), None)
     except OpenQuote as error:
-        raise unterminated_quote(name, error.line) from error
+        return error
 
 
-def _found(record: Record | None, table: Table) -> int:
-    return len({cell.casefold() for cell in record.cells} & set(table.column_names)) if record else 0
+def _found(record: Record | OpenQuote | None, table: Table) -> int:
+    return (
+        len({cell.casefold() for cell in record.cells} & set(table.column_names)) if isinstance(record, Record) else 0
+    )
 
 
 def _check(name: str, table: Table, line: int, columns: list[str]) -> None:
