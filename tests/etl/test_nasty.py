@@ -26,6 +26,7 @@ DATASETS = sorted(path.name for path in NASTY.iterdir())
 PENDING = {
     "duplicate_key-as_values": "lines are compared as text",
     "line_too_long-one_byte_among_blank_lines": "the tokenizer counts the line feed too",
+    "missing_value-not_of_a_name_like_a_bom": "at the start of a block, Arrow's reader takes the character for a BOM",
     "unknown_user-as_value": "the value is the cell as written",
     "unterminated_quote-far_end": "within a block of 4 MiB the lines up to the far quote are one line_too_long",
     "unterminated_quote-far_end_in_bytes": "within a block of 4 MiB it is a line, as characters are counted",
