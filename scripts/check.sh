@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format, lint and types, the shell scripts too, and README.md's tables. Changes nothing; ends non-zero at the first finding.
+# Format, lint and types, the shell scripts too, and README.md's tables. Changes nothing unless told to; ends non-zero
+# at the first finding.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

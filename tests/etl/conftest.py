@@ -86,6 +86,27 @@ class Service:
             before_commit(database.driver_connection(connection))
         return result
 
+    @contextmanager
+    def trial(self, directory: Path, job_id: UUID, etl_engine: Engine) -> Iterator[tuple[Result, sa.Connection]]:
+        """Run in a transaction that sees what is published and of which nothing stays, here and in the engine."""
+        etl_engine._connection.begin()
+        try:
+            with self.engine.connect() as connection:
+                result = pipeline.run(
+                    job_id=job_id,
+                    dataset="default",
+                    files=Dataset(directory),
+                    engine=etl_engine,
+                    connection=database.driver_connection(connection),
+                    publication=publish.publish,
+                    max_rejected_ratio=1,
+                    on_stage=no_stage,
+                )
+                yield result, connection
+                connection.rollback()
+        finally:
+            etl_engine._connection.rollback()
+
     def query(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(sa.text(statement), values).mappings()]

@@ -1,7 +1,5 @@
 """Random datasets with faults planted at known lines: the pipeline tells each of them, and computes what is right."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -11,13 +9,10 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 
-from etl import pipeline, publish
 from etl.engines import Engine
-from etl.files import Dataset
-from tests.etl.conftest import Service, no_stage
+from tests.etl.conftest import Service
 from tests.etl.datasets import Planted, datasets
 from tests.etl.recompute import Rejection, recompute
-from worker import database
 
 
 class Outcome(NamedTuple):
@@ -29,30 +24,8 @@ class Outcome(NamedTuple):
     duplicates: dict[str, int]
 
 
-@contextmanager
-def _taken_back(service: Service, engine: Engine) -> Iterator[sa.Connection]:
-    """A transaction in Postgres and one in the engine, of which nothing stays."""
-    with service.engine.connect() as connection:
-        engine._connection.begin()
-        try:
-            yield connection
-        finally:
-            engine._connection.rollback()
-            connection.rollback()
-
-
 def _outcome(service: Service, engine: Engine, job_id: UUID, folder: Path) -> Outcome:
-    with _taken_back(service, engine) as connection:
-        result = pipeline.run(
-            job_id=job_id,
-            dataset="default",
-            files=Dataset(folder),
-            engine=engine,
-            connection=database.driver_connection(connection),
-            publication=publish.publish,
-            max_rejected_ratio=1,
-            on_stage=no_stage,
-        )
+    with service.trial(folder, job_id, engine) as (result, connection):
         features = connection.execute(sa.text("SELECT * FROM user_features ORDER BY user_id")).mappings().all()
         summary = connection.execute(sa.text("SELECT * FROM experiment_summary")).mappings().one()
         rejections = connection.execute(sa.text('SELECT file, line, "column", code, value FROM rejections')).all()
