@@ -1,5 +1,6 @@
 """Arrow's CSV reader on a block of lines, where its row count proves that every row is one line."""
 
+import codecs
 from datetime import date
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ _TEXT = dict.fromkeys(TYPES, pa.string())
 
 # The last row of every block is ours: a quote that is still open before it would swallow it, and a row be missing.
 _GUARD = {"integer": "0", "number": "0", "date": "2000-01-01", "text": "x", "id_list": "0"}
+
+# A block with more of them is refused, for each is a Python object and the block may be large.
+_WRONG_ROWS_MAX = 1 << 16
 
 # A list of nothing else is split and cast without a look at each item.
 _PLAIN_LIST = b"0123456789;+- \t"
@@ -74,6 +78,7 @@ class ArrowParser:
         quoted = b'"' in content
         if (
             b"\0" in content
+            or content.startswith(codecs.BOM_UTF8)  # Arrow drops it, wherever in the file the block is from
             or (b"\r" in content and content.count(b"\r") != content.count(b"\r\n"))
             or (quoted and (b' "' in content or b'\t"' in content))
         ):
@@ -97,7 +102,7 @@ class ArrowParser:
     def _read(self, content: bytes, types: dict[str, pa.DataType], quoted: bool, wrong: list[InvalidRow]) -> pa.Table:
         def skip(row: InvalidRow) -> str:
             wrong.append(row)
-            return "skip"
+            return "skip" if len(wrong) <= _WRONG_ROWS_MAX else "error"
 
         return pyarrow.csv.read_csv(
             pa.py_buffer(content),

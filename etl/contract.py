@@ -26,7 +26,6 @@ class FileCode(StrEnum):
     ENCODING = "encoding"
     UNTERMINATED_QUOTE = "unterminated_quote"
     NOT_A_REGULAR_FILE = "not_a_regular_file"
-    TOO_LARGE = "too_large"
     INPUT_CHANGED = "input_changed"
     TOO_MANY_REJECTIONS = "too_many_rejections"
 

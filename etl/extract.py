@@ -70,8 +70,10 @@ class _Tables:
 
     def append(self, table: Table, block: Block) -> None:
         self._add(f"{'typed' if block.typed else 'raw'}_{table.name}", block.records)
-        rows = [{"file": table.file, **defect._asdict()} for defect in block.defects]
-        self._add("defects", pa.RecordBatch.from_pylist(rows, schema=DEFECTS_SCHEMA))
+        if block.defects:
+            lines, codes, values = zip(*block.defects, strict=True)
+            columns = [pa.repeat(table.file, len(lines)), *map(pa.array, (lines, codes, values))]
+            self._add("defects", pa.RecordBatch.from_arrays(columns, schema=DEFECTS_SCHEMA))
 
     def complete(self) -> None:
         for name in self._waiting:

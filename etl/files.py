@@ -72,7 +72,7 @@ class Source(io.RawIOBase):
         `input_changed` where the file was written to while it was being read.
         """
         compressed = self.name.endswith(".gz")
-        stream = gzip.GzipFile(fileobj=io.BufferedReader(self, READ_BYTES)) if compressed else self
+        stream = gzip.GzipFile(fileobj=self) if compressed else self
         size = 0
         self._refuse_more_than_allowed(self.size)
         try:

@@ -174,8 +174,8 @@ class Reader:
             return _defect(record.line, LineCode.NUL_BYTE, line)
         if record.stray_quote:
             return _defect(record.line, LineCode.STRAY_QUOTE, line)
-        if record.end - record.start > LINE_BYTES_MAX:
-            return _defect(record.line, LineCode.LINE_TOO_LONG, line)
+        if "\n" in line and len(line.encode()) > LINE_BYTES_MAX:
+            raise unterminated_quote(self._name, record.line)
         if len(record.cells) != len(self._header):
             return self._wrong_field_count(record.line, len(record.cells), line, last=text[record.end - 1] != "\n")
         return None

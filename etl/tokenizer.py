@@ -39,6 +39,7 @@ class Tokenizer:
 
     def __init__(self, separator: str) -> None:
         blanks = re.escape(BLANKS.replace(separator, ""))
+        self._blank_lines = re.compile(rf"(?:[{blanks}]*+\n)++")
         self._cell = re.compile(
             rf'(?:[{blanks}]*"(?P<quoted>[^"]*+(?:""[^"]*+)*+)(?P<close>"?))?(?P<plain>[^{re.escape(separator)}\n]*)'
         )
@@ -50,6 +51,10 @@ class Tokenizer:
         """
         start = 0
         while start < len(text):
+            if blank := self._blank_lines.match(text, start):
+                line += text.count("\n", start, blank.end())
+                start = blank.end()
+                continue
             cells: list[str] = []
             stray_quote = False
             position = start - 1  # of the separator before the next cell

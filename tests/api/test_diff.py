@@ -152,6 +152,7 @@ def test_the_pages_together_are_the_list(client: FlaskClient, changed: Job, publ
         pages = [_diff(client, new, against=against.id, limit=limit)]
         while pages[-1]["next_cursor"]:
             pages.append(_diff(client, new, limit=limit, cursor=pages[-1]["next_cursor"]))
+            assert len(pages) <= len(whole)
 
         assert [item for page in pages for item in page["items"]] == whole
         assert {len(page["items"]) for page in pages[:-1]} <= {limit}

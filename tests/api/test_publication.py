@@ -97,13 +97,14 @@ def test_each_dataset_has_its_own_publication(client: FlaskClient, in_process: I
     assert client.get(PATH).get_json()["job_id"] == str(published.id)
 
 
-def test_a_version_that_is_about_to_go_is_not_listed(
+def test_a_version_that_is_about_to_go_is_neither_listed_nor_read(
     client: FlaskClient, in_process: InProcess, published: Job
 ) -> None:
     newest = in_process.run(force=True)
     in_process.execute("UPDATE dataset_versions SET dropping_at = now() WHERE job_id = :id", id=published.id)
 
     assert [version["job_id"] for version in client.get(PATH).get_json()["versions"]] == [str(newest.id)]
+    problem(client.get(f"/api/v1/features?job={published.id}"), 404, "unknown_version")
 
 
 def test_a_dataset_that_nobody_asked_for_is_a_404(client: FlaskClient, in_process: InProcess) -> None:

@@ -32,7 +32,7 @@ def etl_engine(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
-def dataset_in(directory: Path, *, file_bytes_max: int = 1 << 30) -> Dataset:
+def dataset_in(directory: Path, *, file_bytes_max: int = 64 << 30) -> Dataset:
     return Dataset(directory, file_bytes_max)
 
 
@@ -95,7 +95,7 @@ class Service:
                 result = pipeline.run(
                     job_id=job_id,
                     dataset="default",
-                    files=Dataset(directory),
+                    files=dataset_in(directory),
                     engine=etl_engine,
                     connection=database.driver_connection(connection),
                     publication=publish.publish,

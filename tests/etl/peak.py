@@ -11,8 +11,7 @@ import psycopg2
 
 from etl import engines, pipeline, publish
 from etl.errors import BadInput
-from etl.files import Dataset
-from tests.etl.conftest import no_stage
+from tests.etl.conftest import dataset_in, no_stage
 
 
 def run(folder: Path, job_id: str, database_url: str) -> str:
@@ -26,7 +25,7 @@ def run(folder: Path, job_id: str, database_url: str) -> str:
             pipeline.run(
                 job_id=UUID(job_id),
                 dataset="default",
-                files=Dataset(folder),
+                files=dataset_in(folder),
                 engine=engine,
                 connection=connection,
                 publication=publish.publish,

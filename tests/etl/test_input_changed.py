@@ -65,8 +65,8 @@ def _run(service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, *, whi
         _append,
         _truncate,
         _touch,
-        pytest.param(_overwrite, marks=pytest.mark.xfail(strict=True, reason="size and time of change are as before")),
-        pytest.param(_replace, marks=pytest.mark.xfail(strict=True, reason="the name is not looked at again")),
+        _overwrite,
+        _replace,
     ],
 )
 def test_a_file_that_changes_while_it_is_read_fails_the_job(
@@ -81,7 +81,6 @@ def test_a_file_that_changes_while_it_is_read_fails_the_job(
     assert code == "input_changed"
 
 
-@pytest.mark.xfail(strict=True, reason="a file is not looked at again once it was read")
 @pytest.mark.parametrize("change", [_append, _truncate, _overwrite, _replace])
 def test_a_file_that_changes_while_a_later_one_is_read_fails_the_job(
     change: Change, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

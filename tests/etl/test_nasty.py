@@ -22,16 +22,6 @@ from tests.etl.conftest import Service, write
 NASTY = Path(__file__).parent / "nasty"
 DATASETS = sorted(path.name for path in NASTY.iterdir())
 
-# What the pipeline does not do yet, and what it does instead.
-PENDING = {
-    "duplicate_key-as_values": "lines are compared as text",
-    "line_too_long-one_byte_among_blank_lines": "the tokenizer counts the line feed too",
-    "missing_value-not_of_a_name_like_a_bom": "at the start of a block, Arrow's reader takes the character for a BOM",
-    "unknown_user-as_value": "the value is the cell as written",
-    "unterminated_quote-far_end": "within a block of 4 MiB the lines up to the far quote are one line_too_long",
-    "unterminated_quote-far_end_in_bytes": "within a block of 4 MiB it is a line, as characters are counted",
-}
-
 
 def _prepare(folder: Path, name: str) -> dict[str, Any]:
     """Lay the dataset out in `folder`, and return what is expected of it."""
@@ -47,13 +37,7 @@ def _prepare(folder: Path, name: str) -> dict[str, Any]:
     return expected
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=PENDING[name])] if name in PENDING else [])
-        for name in DATASETS
-    ],
-)
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_nasty_dataset_ends_as_expected(name: str, service: Service, tmp_path: Path) -> None:
     expected = _prepare(tmp_path / "dataset", name)
     ratio = expected.get("max_rejected_ratio", 1)

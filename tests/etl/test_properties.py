@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from etl.engines import Engine
 from tests.etl.conftest import Service
@@ -48,13 +48,10 @@ def job_id(service: Service) -> UUID:
 
 # With CI set, hypothesis is deterministic by itself; otherwise it remembers what failed. It may shrink for 5 minutes.
 @pytest.mark.timeout(600)
-@pytest.mark.xfail(strict=True, reason="lines are compared as text, and ids are told as they are written")
 @settings(
     max_examples=500,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-    phases=[Phase.generate],  # as long as it is expected to fail there is nothing to shrink
-    report_multiple_bugs=False,
 )
 @given(planted=datasets())
 def test_every_planted_fault_is_told_and_the_rest_is_computed_right(

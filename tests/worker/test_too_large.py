@@ -2,7 +2,6 @@
 
 import gzip
 
-import pytest
 import sqlalchemy as sa
 
 from tests.conftest import InProcess
@@ -46,7 +45,6 @@ def test_a_file_of_the_size_that_is_allowed_is_read(settings: Settings, engine: 
     assert job.state == "succeeded"
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="MAX_FILE_BYTES is not read yet")
 def test_a_file_that_is_larger_when_decompressed_is_refused(settings: Settings, engine: sa.Engine) -> None:
     job = _run(settings, engine, _of_size(MAX_FILE_BYTES + 1))
 

@@ -1,1 +1,0 @@
-"""A small file that holds too much ends a job before it fills the machine."""
