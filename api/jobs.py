@@ -157,11 +157,13 @@ def _link(job: Job) -> str:
 def as_json(job: Job) -> dict[str, Any]:
     """A job as the API shows it, in the order in which a person reads it."""
     progress = {"done": job.progress_done, "total": job.progress_total, "unit": job.progress_unit}
+    # What is not published can be read by its job only.
+    version = {"job": job.id} if job.outcome in ("held", "dry_run") else {"dataset": job.dataset}
     links = {
         "self": _link(job),
         "rejections": url_for("rejections.rejections", job_id=job.id),
         "diff": url_for("diff.users", job_id=job.id),
-        "features": url_for("features.rows", dataset=job.dataset),
+        "features": url_for("features.rows", **version),
         "publication": url_for("publications.show", name=job.dataset),
     }
     return {

@@ -88,7 +88,7 @@ CODES: dict[Code, Meaning] = {
         "the file is a link, a pipe, a device or a directory, or may not be read", "`ln -s /srv/users.csv users.csv`"
     ),
     FileCode.INPUT_CHANGED: Meaning(
-        "the file was written to while it was being read", "an export that still runs when the job starts"
+        "the file was changed while the dataset was being read", "an export that still runs when the job starts"
     ),
     FileCode.TOO_MANY_REJECTIONS: Meaning(
         "a greater share of a file's lines was rejected than is allowed", "2 of 10 lines, where 0.1 is allowed"

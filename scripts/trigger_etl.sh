@@ -148,7 +148,7 @@ report() {
       ;;
   esac
   local rejected
-  rejected=$(grep -oE '"rejected": ?[1-9][0-9]*' <<<"$body" || true)
+  rejected=$(grep -oE '"codes": ?\{"' <<<"$body" || true)
   [[ -z $rejected ]] || say "Which lines and why: curl $base/api/v1/jobs/$(text id)/rejections"
 }
 

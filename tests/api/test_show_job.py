@@ -238,3 +238,12 @@ def test_an_unknown_or_repeated_parameter_is_refused(client: FlaskClient, in_pro
 
     assert problem(client.get(f"{path}?wiat=1"), 422, "invalid_parameter")["parameter"] == "wiat"
     assert problem(client.get(f"{path}?wait=1&wait=2"), 422, "invalid_parameter")["parameter"] == "wait"
+
+
+def test_what_is_not_published_is_linked_by_its_job(client: FlaskClient, in_process: InProcess) -> None:
+    in_process.run()
+    dry_run = in_process.run(mode="dry_run")
+
+    link = client.get(f"/api/v1/jobs/{dry_run.id}").get_json()["links"]["features"]
+
+    assert client.get(link).get_json()["items"][0]["job_id"] == str(dry_run.id)
