@@ -78,7 +78,7 @@ def test_a_user_is_explained_by_the_lines_behind_each_number(client: FlaskClient
         "1,7,1;+02,1.0\n"  # a duplicate of line 2
         "1,7,1,5\n"  # the key of line 2, other content
         "5,7,002;2;-3,3\n"  # line 8
-        "6,7,,4\n",  # line 9
+        "6,7,12,4\n",  # line 9
     )
     in_process.run(max_rejected_ratio=1)
 

@@ -191,3 +191,15 @@ def test_without_a_reader_nobody_reaches_the_database_over_the_network(container
     listening = container.execute("cat /proc/net/tcp /proc/net/tcp6")
 
     assert {int(port, 16) for port in re.findall(r": [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:0000 0A", listening)} == {8000}
+
+
+def test_a_dry_run_is_compared_and_a_number_explained_without_any_privilege(containers: Containers) -> None:
+    container = containers.start_ready(*HARDENED)
+    container.run_job()
+    dry_run = container.run_job(mode="dry_run")
+
+    diff = container.get(dry_run["links"]["diff"])
+    explanation = container.get("/api/v1/features/1?explain=true")["explanation"]
+
+    assert (dry_run["outcome"], diff["counts"]) == ("dry_run", {"added": 0, "removed": 0, "changed": 0})
+    assert [(of["file"], of["count"]) for of in explanation["total_experiments"]] == [("user_experiments.csv", 3)]
