@@ -25,4 +25,10 @@ if ((${#missing[@]})); then
   DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}" >&2
 fi
 
-exec "$(scripts/venv.sh)/bin/python" -m pytest "$@"
+pytest=("$(scripts/venv.sh)/bin/python" -m pytest)
+if (($#)); then
+  exec "${pytest[@]}" "$@"
+fi
+"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not container'
+# One after the other: they share the engine, and the scripts' own names.
+exec "${pytest[@]}" -m container

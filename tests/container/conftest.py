@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.bench.generate import generate
 from tests.conftest import ROOT
 from tests.servers import StrPath, wait_until
 
@@ -160,19 +161,7 @@ def stopwatch() -> Iterator[list[float]]:
 def large_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough experiments for a job to last some seconds."""
     directory = tmp_path_factory.mktemp("large")
-    users, compounds, experiments = 20_000, 500, 1_500_000
-    with (directory / "users.csv").open("w") as file:
-        file.write("user_id,name,email,signup_date\n")
-        file.writelines(f"{id_},User {id_},u{id_}@example.com,2024-01-01\n" for id_ in range(users))
-    with (directory / "compounds.csv").open("w") as file:
-        file.write("compound_id,compound_name,compound_structure\n")
-        file.writelines(f"{id_},Compound {id_},C\n" for id_ in range(compounds))
-    with (directory / "user_experiments.csv").open("w") as file:
-        file.write("experiment_id,user_id,experiment_compound_ids,experiment_run_time\n")
-        file.writelines(
-            f"{id_},{id_ * 7919 % users},{id_ % compounds};{id_ * 31 % compounds},{id_ % 600}\n"
-            for id_ in range(experiments)
-        )
+    generate(directory, experiments=1_500_000, users=20_000, compounds=500, shuffled=False, seed=1)
     for path in [directory, *directory.parents[:2], *directory.iterdir()]:
         path.chmod(0o755)  # the service's user is another one than the one who runs the tests
     return directory
