@@ -162,7 +162,7 @@ def as_json(job: Job) -> dict[str, Any]:
     links = {
         "self": _link(job),
         "rejections": url_for("rejections.rejections", job_id=job.id),
-        "diff": url_for("diff.users", job_id=job.id),
+        **({"diff": url_for("diff.users", job_id=job.id)} if job.has_version else {}),
         "features": url_for("features.rows", **version),
         "publication": url_for("publications.show", name=job.dataset),
     }

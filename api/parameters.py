@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import request
+from werkzeug.exceptions import BadRequest
 
 from api.problems import Problem
 from worker.jobs import UnknownJob
@@ -25,6 +26,8 @@ def json_body() -> dict[str, Any]:
         body = request.get_json()
     except RecursionError:
         body = None
+    except BadRequest as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, "invalid_json", "the body is not valid JSON") from error
     if not isinstance(body, dict):
         raise Problem(HTTPStatus.BAD_REQUEST, "not_an_object", "the body must be one JSON object")
     return body

@@ -3,15 +3,18 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
-from api import parameters
+from api import parameters, versions
+from api.problems import Problem
 from api.services import services
 from worker import jobs
+from worker.jobs import Job
 
 bp = Blueprint("rejections", __name__, url_prefix="/api/v1/jobs")
 
@@ -34,6 +37,7 @@ def rejections(job_id: str) -> Response:
         query, bound = _query(values, "id > :after", "LIMIT :limit")
         found = connection.execute(query, bound | {"job_id": job.id, "after": int(after), "limit": limit + 1})
         rows = [dict(row) for row in found.mappings()]
+        _refuse_absent(connection, job)
     next_cursor = parameters.pack_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
     items = [{name: row[name] for name in _COLUMNS} for row in rows[:limit]]
     return jsonify(items=items, next_cursor=next_cursor)
@@ -45,23 +49,35 @@ def _as_csv(job_id: str, values: dict[str, str]) -> Response:
             raise parameters.invalid(name, "CSV holds all rejections: there are no pages")
     with services().engine.connect() as connection:
         job = jobs.get(connection, parameters.job_id(job_id))
+        _refuse_absent(connection, job)
     headers = {"Content-Disposition": f'attachment; filename="rejections-{job.id}.csv"', "Vary": "Accept"}
     return Response(_csv_lines(services().engine, job, values), mimetype="text/csv", headers=headers)
 
 
-def _csv_lines(engine: sa.Engine, job: jobs.Job, values: dict[str, str]) -> Iterator[str]:
+def _refuse_absent(connection: sa.Connection, job: Job) -> None:
+    """Call it after reading: an empty list would say that nothing was rejected.
+
+    Rejections go with their version, and those of an unchanged job are its publisher's.
+    """
+    if job.has_version:
+        versions.kept(connection, str(job.id))
+    elif job.outcome == "unchanged":
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown_version", f"{job.outcome_detail}; ask for that job's rejections")
+
+
+def _csv_lines(engine: sa.Engine, job: Job, values: dict[str, str]) -> Iterator[str]:
     """One query in one transaction: however many there are, few are in memory, and none is missing or there twice."""
     query, bound = _query(values)
-    yield _csv(_COLUMNS)
+    yield _csv([_COLUMNS])
     with engine.connect().execution_options(yield_per=_FETCHED_ROWS) as connection:
-        for row in connection.execute(query, bound | {"job_id": job.id}):
-            yield _csv([row._mapping[name] for name in _COLUMNS])
+        for rows in connection.execute(query, bound | {"job_id": job.id}).columns(*_COLUMNS).partitions():
+            yield _csv(rows)
 
 
-def _csv(cells: Sequence[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue()
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    lines = io.StringIO()
+    csv.writer(lines).writerows(rows)
+    return lines.getvalue()
 
 
 def _query(values: dict[str, str], condition: str = "true", end: str = "") -> tuple[sa.TextClause, dict[str, Any]]:

@@ -4,11 +4,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from etl import validate
-from etl.contract import FileCode
+from etl.contract import TABLES, FileCode
 from etl.engines import Engine
 from etl.errors import BadInput
 from etl.extract import InputFile
@@ -93,8 +94,10 @@ def refuse_rejections_above(max_rejected_ratio: float, accounts: list[FileAccoun
 
 
 def rejection_rows() -> ir.Table:
-    """The rejections in the order in which they are stored and listed."""
-    return validate.rejections().order_by("file", "line", "code", "value")
+    """The rejections as they are stored and listed: by file and line, what others refer to first."""
+    rejections = validate.rejections()
+    place = ibis.cases(*((rejections.file == table.file, place) for place, table in enumerate(TABLES)))
+    return rejections.order_by(place, "line", "code", "value")
 
 
 def _first_rejections() -> ir.Table:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 LINE_BYTES_MAX = 1 << 20
 VALUE_CHARS_MAX = 200
 FIRST_DATE = "0001-01-01"
+ITEM_BLANKS = " \t\r\n"  # around an item of a list they do not count
 
 Type = Literal["integer", "number", "date", "text", "id_list"]
 

@@ -4,7 +4,7 @@
 class BadInput(Exception):  # noqa: N818 - the design's name
     """The input or the request cannot be used; trying again changes nothing.
 
-    `code` is stable and one of the contract's file-level codes, `detail` is a sentence for a person.
+    `code` is stable (etl/contract.py has those of files), `detail` is a sentence for a person.
     """
 
     def __init__(self, code: str, detail: str) -> None:

@@ -69,13 +69,13 @@ def _accepted_lines(question: Question, table: Table, user_id: int | None = None
     dataset = Dataset(Path(question.directory), question.file_bytes_max)
     try:
         with dataset.open(table) as source:
-            records = [_records(block, table, user_id) for block in Reader(source).blocks()]
+            blocks = [_records(block, table, user_id) for block in Reader(source).blocks()]
             sha256 = source.snapshot.sha256
     except BadInput as error:
         raise _changed(table) from error
     if sha256 != question.sha256s[table.file]:
         raise _changed(table)
-    found = pa.concat_tables(records)
+    found = pa.concat_tables([_schema(table).empty_table(), *blocks])
     rejected = pa.array(question.rejected_lines.get(table.file, []), pa.int64())
     found = found.filter(pc.invert(pc.is_in(found["line"], rejected)))
     # What follows the first line of a key and was not rejected is a duplicate.
@@ -83,14 +83,18 @@ def _accepted_lines(question: Question, table: Table, user_id: int | None = None
     return found.take(pa.array(np.sort(first)))
 
 
+def _schema(table: Table) -> pa.Schema:
+    lists = [(column.name, pa.string()) for column in table.columns if column.type == "id_list"]
+    return pa.schema([("line", pa.int64()), *lists, (table.key, pa.int64())])
+
+
 def _records(block: Block, table: Table, user_id: int | None) -> pa.Table:
-    lists = [column.name for column in table.columns if column.type == "id_list"]
     records = pa.table(block.records)
     if user_id is not None:
         records = records.filter(pc.equal(_integers(records["user_id"]), user_id))
     keys = _integers(records[table.key])
-    records = records.select(["line", *lists]).append_column(table.key, keys)
-    return records.filter(keys.is_valid())
+    others = records.select([name for name in _schema(table).names if name != table.key])
+    return others.append_column(table.key, keys).filter(keys.is_valid())
 
 
 def _integers(cells: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,5 +1,6 @@
-"""A dataset's files on disk: found without following links, read once while they are hashed."""
+"""A dataset's files on disk: found without following links, hashed while they are read, limited in size."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -74,17 +75,17 @@ class Source(io.RawIOBase):
         compressed = self.name.endswith(".gz")
         stream = gzip.GzipFile(fileobj=self) if compressed else self
         size = 0
-        self._refuse_more_than_allowed(self.size)
         try:
             while block := stream.read(READ_BYTES):
                 size += len(block)
-                self._refuse_more_than_allowed(size)
+                self.refuse_more_than_allowed(size)
                 yield block
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BadInput(FileCode.ENCODING, f"{self.name}: not a whole gzip file ({error})") from error
         self.refuse_change()
 
-    def _refuse_more_than_allowed(self, size: int) -> None:
+    def refuse_more_than_allowed(self, size: int) -> None:
+        """Raise BadInput (`too_large`) where that is more than the file may hold."""
         if size > self._bytes_max:
             raise BadInput(
                 FileCode.TOO_LARGE, f"{self.name}: the file holds more than {self._bytes_max} bytes (MAX_FILE_BYTES)"
@@ -108,8 +109,8 @@ class Dataset:
     def open(self, table: Table) -> Iterator[Source]:
         """Open the one file of `table`, plain or .gz.
 
-        Raises BadInput: `missing_file`, `ambiguous_file` (both forms are there), `not_a_regular_file`. What is found to
-        be wrong with a file that is being written to is `input_changed`.
+        Raises BadInput: `missing_file`, `ambiguous_file` (both forms are there), `not_a_regular_file`, `too_large`.
+        What is found to be wrong with a file that is being written to is `input_changed`.
         """
         try:
             directory = os.open(self.directory, _OPEN_FLAGS | os.O_DIRECTORY)
@@ -126,6 +127,7 @@ class Dataset:
             os.close(directory)
         with Source(table, names[0], descriptor, self.file_bytes_max) as source:
             try:
+                source.refuse_more_than_allowed(source.size)
                 yield source
             except BadInput:
                 source.refuse_change()
@@ -183,9 +185,8 @@ def _open_regular(name: str, directory: int) -> int:
     try:
         descriptor = os.open(name, _OPEN_FLAGS, dir_fd=directory)
     except OSError as error:
-        raise BadInput(
-            FileCode.NOT_A_REGULAR_FILE, f"{name}: cannot be opened as a regular file ({error.strerror})"
-        ) from error
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise BadInput(FileCode.NOT_A_REGULAR_FILE, f"{name}: cannot be opened as a regular file: {reason}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BadInput(FileCode.NOT_A_REGULAR_FILE, f"{name}: links, pipes, devices and directories are not read")

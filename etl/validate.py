@@ -21,6 +21,7 @@ import ibis.expr.types as ir
 from etl.contract import (
     COMPOUNDS,
     FIRST_DATE,
+    ITEM_BLANKS,
     MESSAGES,
     TABLES,
     USER_EXPERIMENTS,
@@ -128,6 +129,10 @@ def _integer(cell: ir.StringValue) -> ir.IntegerValue:
     return cell.re_search(_INTEGER).ifelse(cell.try_cast("int64"), ibis.null("int64"))
 
 
+def _stripped(item: ir.StringValue) -> ir.StringValue:
+    return item.re_replace(rf"^[{ITEM_BLANKS}]+|[{ITEM_BLANKS}]+$", "")
+
+
 def _code(cell: ir.StringValue, column: Column) -> ir.StringValue:
     """Why this cell cannot be used, or null."""
     value = _value(cell, column)
@@ -216,7 +221,7 @@ def _accepted(table: Table) -> ir.Table:
     refused = _step(f"refused_{table.name}", _refused(table))
     plain = _with_arrays(table, typed(table), lambda items: items.try_cast("array<int64>"))
     other = _with_arrays(
-        table, checked.filter(checked.code.isnull()), lambda items: items.map(lambda item: _integer(item.strip()))
+        table, checked.filter(checked.code.isnull()), lambda items: items.map(lambda item: _integer(_stripped(item)))
     )
     return plain.union(other).anti_join(refused, "line")
 
@@ -249,7 +254,7 @@ def _rejected_items() -> ir.Table:
     lines = items.anti_join(compounds, "compound_id").select("line").distinct()
     texts = _texts(USER_EXPERIMENTS, "experiment_compound_ids").semi_join(lines, "line")
     texts = texts.select("line", value=texts.experiment_compound_ids.split(";").unnest())
-    texts = texts.mutate(value=texts.value.strip())
+    texts = texts.mutate(value=_stripped(texts.value))
     texts = texts.mutate(compound_id=_integer(texts.value))
     wrong = texts.anti_join(compounds, "compound_id")
     code = ibis.cases(

@@ -20,7 +20,7 @@ USAGE
 
 readonly name=${EXPERIMENT_ETL_NAME:-experiment-etl}
 readonly settings=(API_TOKEN TRUSTED_HOSTS DATABASE_URL REDIS_URL READER_PASSWORD ETL_ENGINE
-  ETL_MEMORY_LIMIT ETL_THREADS MAX_REJECTED_RATIO MAX_QUEUED_JOBS KEEP_VERSIONS)
+  ETL_MEMORY_LIMIT ETL_THREADS MAX_REJECTED_RATIO MAX_FILE_BYTES MAX_QUEUED_JOBS KEEP_VERSIONS)
 readonly ready_seconds=120
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=service/native.sh
@@ -274,10 +274,11 @@ await_ready() {
 }
 
 say_what_next() {
-  local base=''
+  local base='' as=''
   [[ $port == 8000 ]] || base="BASE_URL=http://127.0.0.1:$port "
+  [[ -z ${EXPERIMENT_ETL_NAME:-} ]] || as="EXPERIMENT_ETL_NAME=$EXPERIMENT_ETL_NAME "
   say "Experiment ETL is ready at http://127.0.0.1:$port, $1."
-  say "Next: ${base}scripts/trigger_etl.sh, then scripts/show_results.sh; scripts/stop.sh ends it."
+  say "Next: ${base}scripts/trigger_etl.sh, then ${as}scripts/show_results.sh; ${as}scripts/stop.sh ends it."
 }
 
 say() {

@@ -135,7 +135,11 @@ report() {
   done < <(grep -oE '\{"file":[^{}]*' <<<"$body" || true)
 
   case $state/$outcome in
-    succeeded/published | succeeded/unchanged) say "Now: scripts/show_results.sh" ;;
+    succeeded/published) say "Now: scripts/show_results.sh" ;;
+    succeeded/unchanged)
+      say "Nothing to do: $(text outcome_detail). Now: scripts/show_results.sh"
+      return
+      ;;
     succeeded/dry_run) say "Nothing was published. What would change: curl $base/api/v1/jobs/$(text id)/diff" ;;
     succeeded/held)
       say "Not published: $(text outcome_detail). What would change: curl $base/api/v1/jobs/$(text id)/diff"

@@ -93,6 +93,17 @@ def test_every_variable_that_is_read_is_listed() -> None:
     assert environment.read <= _settings_listed()
 
 
+def test_every_setting_is_passed_on_into_containers() -> None:
+    environment = Environment()
+    Settings.from_env(environment)
+    about_places = {"DATA_DIR", "STATE_DIR", "RUN_DIR"}  # the image has its own
+    [passed_on] = re.findall(r"settings=\(([^)]*)\)", (ROOT / "scripts/run.sh").read_text())
+    compose = (ROOT / "docker-compose.yml").read_text()
+
+    assert environment.read - about_places <= set(passed_on.split())
+    assert {name for name in environment.read - about_places if f"\n  {name}:" not in compose} == set()
+
+
 def test_every_variable_that_is_listed_is_read() -> None:
     environment = Environment()
     Settings.from_env(environment)

@@ -4,6 +4,7 @@ They are found in a process of its own (etl/explain.py): the files may be large,
 """
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import sqlalchemy as sa
 from etl.contract import LineCode
 from worker import jobs
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 60
 
@@ -65,6 +68,9 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired as error:
         raise TooSlow from error
+    except subprocess.CalledProcessError as error:
+        log.error("etl.explain ended with %d: %s", error.returncode, error.stderr)  # noqa: TRY400 - the child's traceback
+        raise
     explanation: dict[str, Any] = json.loads(done.stdout)
     if "error" in explanation:
         raise InputChanged(explanation["error"]["detail"])

@@ -79,6 +79,11 @@ class Job:
         return self.state in FINAL_STATES
 
     @property
+    def has_version(self) -> bool:
+        """Whether it has made a version, which may have been dropped since."""
+        return self.outcome in ("published", "held", "dry_run")
+
+    @property
     def request(self) -> Request:
         return Request(self.dataset, self.mode, self.engine, self.force, self.max_rejected_ratio)
 
@@ -244,11 +249,10 @@ def succeed(
         raise LeaseLost
 
 
-def published_inputs(connection: sa.Connection, dataset: str) -> list[dict[str, Any]]:
-    """Return the inputs of the job that made the dataset's published version."""
-    query = "SELECT inputs FROM jobs JOIN datasets ON published_job_id = jobs.id WHERE datasets.name = :dataset"
-    inputs: list[dict[str, Any]] = connection.execute(sa.text(query), {"dataset": dataset}).scalar_one()
-    return inputs
+def publisher(connection: sa.Connection, dataset: str) -> Job:
+    """Return the job that made the dataset's published version."""
+    query = f"SELECT {_COLUMNS} FROM jobs WHERE id = (SELECT published_job_id FROM datasets WHERE name = :dataset)"
+    return _job(connection.execute(sa.text(query), {"dataset": dataset}).one())
 
 
 def fail(

@@ -124,12 +124,13 @@ class Runner:
                 fingerprint = pipeline.fingerprint(files.snapshots())
             if not publish.is_published(driver_connection, job.dataset, fingerprint):
                 return False
-            inputs = jobs.published_inputs(connection, job.dataset)
+            publisher = jobs.publisher(connection, job.dataset)
             # The job that published it may have allowed more: then this one must look for itself.
-            if any(account.is_excessive(of["rejected"], of["read"], job.max_rejected_ratio) for of in inputs):
+            if any(account.is_excessive(of["rejected"], of["read"], job.max_rejected_ratio) for of in publisher.inputs):
                 return False
             lease.stop()
-            jobs.succeed(connection, job, "unchanged", inputs, lease.timings_ms)
+            detail = f"job {publisher.id} made the published version from these files"
+            jobs.succeed(connection, job, "unchanged", publisher.inputs, lease.timings_ms, outcome_detail=detail)
             return True
 
     @contextmanager

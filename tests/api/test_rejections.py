@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from tests.api.conftest import problem
 from tests.conftest import InProcess
+from worker import versions
 from worker.jobs import Job
 
 
@@ -29,9 +30,9 @@ def test_every_rejected_line_is_named_with_its_cause(client: FlaskClient, job: J
     assert page["next_cursor"] is None
     assert [list(item) for item in page["items"]] == [["file", "line", "column", "code", "message", "value"]] * 3
     assert [(item["file"], item["line"], item["code"]) for item in page["items"]] == [
-        ("user_experiments.csv", 40, "unknown_user"),
         ("users.csv", 17, "invalid_date"),
         ("users.csv", 18, "invalid_integer"),
+        ("user_experiments.csv", 40, "unknown_user"),
     ]
 
 
@@ -78,7 +79,25 @@ def test_a_cursor_that_is_none_is_refused(client: FlaskClient, in_process: InPro
 def test_a_nul_in_a_search_is_refused_or_finds_nothing(client: FlaskClient, in_process: InProcess) -> None:
     job = in_process.submit()
     for name in ("file", "code"):
-        assert client.get(f"/api/v1/jobs/{job.id}/rejections?{name}=a%00b").status_code in (200, 422)
+        assert client.get(f"/api/v1/jobs/{job.id}/rejections?{name}=a%00b").status_code == 422
+
+
+def test_what_is_not_kept_any_more_is_a_404_and_no_empty_list(
+    client: FlaskClient, in_process: InProcess, job: Job
+) -> None:
+    in_process.run(force=True, max_rejected_ratio=0.5)
+    versions.drop_old(in_process.engine, keep=1)
+
+    for headers in ({}, {"Accept": "text/csv"}):
+        problem(client.get(f"/api/v1/jobs/{job.id}/rejections", headers=headers), 404, "unknown_version")
+
+
+def test_an_unchanged_job_says_whose_the_rejections_are(client: FlaskClient, in_process: InProcess, job: Job) -> None:
+    unchanged = in_process.run(max_rejected_ratio=0.5)
+
+    body = problem(client.get(f"/api/v1/jobs/{unchanged.id}/rejections"), 404, "unknown_version")
+
+    assert str(job.id) in body["detail"]
 
 
 # --- CSV

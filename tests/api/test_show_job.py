@@ -72,7 +72,6 @@ def test_a_waiting_job_says_so(client: FlaskClient, in_process: InProcess) -> No
         "links": {
             "self": _path(job),
             "rejections": f"{_path(job)}/rejections",
-            "diff": f"{_path(job)}/diff",
             "features": "/api/v1/features?dataset=default",
             "publication": "/api/v1/datasets/default/publication",
         },

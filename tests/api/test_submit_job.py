@@ -162,7 +162,7 @@ def test_a_content_type_may_have_parameters(client: FlaskClient) -> None:
 
 def test_a_body_that_is_no_json_is_a_400(client: FlaskClient, in_process: InProcess) -> None:
     for content in (b"{", b"x", b"\xff\xfe", b'{"force": tru', b'{"a": ' + b"1" * 5000 + b"}"):
-        problem(client.post(PATH, data=content, content_type="application/json"), 400, "bad_request")
+        problem(client.post(PATH, data=content, content_type="application/json"), 400, "invalid_json")
 
     assert _rows(in_process) == []
 

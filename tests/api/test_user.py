@@ -120,6 +120,70 @@ def test_a_user_of_the_sample_is_explained_by_as_many_lines_as_it_has_experiment
         )
 
 
+@pytest.mark.parametrize("empty", ["compounds", "user_experiments"])
+def test_a_user_is_explained_where_a_file_has_nothing_but_a_header(
+    empty: str, client: FlaskClient, in_process: InProcess
+) -> None:
+    path = in_process.settings.data_dir / f"{empty}.csv"
+    write(in_process.settings.data_dir)
+    path.write_text(path.read_text().splitlines()[0])
+    in_process.run()
+
+    body = client.get(f"{PATH}/1?explain=true").get_json()
+
+    assert body["explanation"]["name"] == [{"file": "users.csv", "count": 1, "lines": [2]}]
+    assert body["explanation"]["most_common_compound_uses"] == []
+    assert body["explanation"]["total_experiments"][0]["count"] == body["total_experiments"]
+
+
+def test_ids_in_lists_are_found_however_they_are_written(client: FlaskClient, in_process: InProcess) -> None:
+    ids = ";".join(str(id_) for id_ in range(10, 60_000))
+    header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
+    lines = ['1,1,"2;\n1",1\n', '2,1,"1 ;\r\n 1",1\n', '3,1,"1\v;2",1\n', "4,1,-0;21;12,1\n", f"5,1,{ids},1\n"]
+    compounds = "".join(f"{id_},c,\n" for id_ in [0, 1, 2, *range(30, 60_000)])
+    write(
+        in_process.settings.data_dir,
+        compounds="compound_id,compound_name,compound_structure\n" + compounds,
+        user_experiments=header + "".join(lines),
+    )
+    in_process.run()
+
+    body = client.get(f"{PATH}/1?explain=true").get_json()
+
+    assert (body["most_common_compound_ids"], body["most_common_compound_uses"]) == ([1, 2], 2)
+    experiments, compounds_behind = body["explanation"]["most_common_compound_uses"]
+    assert experiments == {"file": "user_experiments.csv", "count": 2, "lines": [2, 4]}
+    assert compounds_behind["lines"] == [3]
+    assert body["explanation"]["most_common_compound_ids"][0]["lines"] == [2, 4, 6]
+
+
+def test_a_user_with_very_many_compounds_that_tie_is_explained(client: FlaskClient, in_process: InProcess) -> None:
+    ids = range(100_000)
+    write(
+        in_process.settings.data_dir,
+        compounds="compound_id,compound_name,compound_structure\n" + "".join(f"{id_},c,\n" for id_ in ids),
+        user_experiments="experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
+        f"1,1,{';'.join(map(str, ids))},1\n",
+    )
+    in_process.run()
+
+    tied = client.get(f"{PATH}/1?explain=true").get_json()["explanation"]["most_common_compound_ids"]
+
+    assert [named["count"] for named in tied] == [1, 100_000]
+
+
+def test_an_explanation_that_fails_is_in_the_log(
+    client: FlaskClient, in_process: InProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_process.run()
+    monkeypatch.setattr(explanations, "_ROOT", in_process.settings.data_dir)
+
+    problem(client.get(f"{PATH}/3?explain=true"), 500, "internal_error")
+
+    assert "etl.explain ended with 1" in caplog.text
+    assert "No module named" in caplog.text
+
+
 def test_many_lines_are_counted_and_the_first_of_them_are_named(client: FlaskClient, in_process: InProcess) -> None:
     header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
     lines = "".join(f"{n},1,1,1\n" for n in range(1, 2501))
@@ -169,13 +233,10 @@ def test_an_older_version_is_explained_as_long_as_its_files_are_there(
     assert "explanation" in client.get(f"{PATH}/3?job={new.id}&explain=true").get_json()
 
 
-def test_one_explanation_is_looked_for_at_a_time(
-    client: FlaskClient, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_explanation_is_looked_for_at_a_time(client: FlaskClient, in_process: InProcess) -> None:
     in_process.run()
-    monkeypatch.setattr(features._explaining, "acquire", lambda blocking: blocking)
-
-    response = client.get(f"{PATH}/3?explain=true")
+    with features._explaining:
+        response = client.get(f"{PATH}/3?explain=true")
 
     problem(response, 503, "explanation_unavailable")
     assert response.headers["Retry-After"] == "2"

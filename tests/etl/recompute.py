@@ -203,7 +203,7 @@ def _uses(
     for row in experiments:
         used = set()
         for item in row["experiment_compound_ids"].split(";") if row["experiment_compound_ids"] else []:
-            text = item.strip(BLANKS)
+            text = item.strip(BLANKS + "\n")
             if not text:
                 code = "empty_compound_id"
             elif not re.fullmatch("[+-]?[0-9]+", text) or not -(2**63) <= int(text) < 2**63:

@@ -118,6 +118,7 @@ def test_a_job_on_the_same_files_ends_unchanged(in_process: InProcess) -> None:
 
     assert (second.state, second.outcome, second.reconciled) == ("succeeded", "unchanged", True)
     assert second.inputs == first.inputs
+    assert second.outcome_detail == f"job {first.id} made the published version from these files"
     assert set(second.timings_ms) == {"queued", "compare"}
     assert in_process.published() == first.id
     assert in_process.query("SELECT job_id FROM dataset_versions") == [{"job_id": first.id}]
@@ -128,14 +129,14 @@ def test_the_pointer_stands_still_while_a_job_ends_unchanged(
 ) -> None:
     """Otherwise the job could show the inputs of another version than the one that it was compared with."""
     in_process.run()
-    published_inputs = jobs.published_inputs
+    publisher = jobs.publisher
 
-    def move(connection: sa.Connection, dataset: str) -> list[dict[str, Any]]:
+    def move(connection: sa.Connection, dataset: str) -> Job:
         with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
             in_process.execute("SET LOCAL lock_timeout = 50; UPDATE datasets SET published_job_id = NULL")
-        return published_inputs(connection, dataset)
+        return publisher(connection, dataset)
 
-    monkeypatch.setattr(jobs, "published_inputs", move)
+    monkeypatch.setattr(jobs, "publisher", move)
 
     assert in_process.run().outcome == "unchanged"
 
