@@ -51,7 +51,7 @@ def _lists_one_of(texts: pa.ChunkedArray, ids: list[int]) -> pa.ChunkedArray:
 def _lists_one(texts: pa.Array, wanted: pa.Array) -> pa.Array:
     lists = pc.split_pattern(texts, ";")
     items = pc.utf8_trim(pc.list_flatten(lists), characters=ITEM_BLANKS)
-    plain = pc.replace_substring_regex(items, r"^[+]?(-?)0*([0-9]+)$", r"\1\2")
+    plain = pc.replace_substring_regex(items, r"^([+]|(-))?0*([0-9]+)$", r"\2\3")
     lists_one = np.zeros(len(texts), bool)
     lists_one[pc.filter(pc.list_parent_indices(lists), pc.is_in(plain, wanted))] = True
     return pa.array(lists_one)
