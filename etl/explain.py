@@ -4,9 +4,11 @@
 who asks need not hold in memory what only this needs.
 """
 
+import itertools
 import json
 import re
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.contract import COMPOUNDS, USER_EXPERIMENTS, USERS, FileCode, Table
+from etl.contract import COMPOUNDS, USER_EXPERIMENTS, USERS, FileCode, LineCode, Table
 from etl.errors import BadInput
 from etl.evidence import Evidence
 from etl.features import USER_CATALOGUE
@@ -32,13 +34,18 @@ _INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})")
 
 @dataclass(frozen=True)
 class Question:
-    """A user's published row, and per file the sha256 that its job read and the lines that it rejected."""
+    """A user's published row, and what its job read (sha256 per file) and rejected (file, code, lines)."""
 
     directory: str
     file_bytes_max: int
     sha256s: dict[str, str]
-    rejected_lines: dict[str, list[int]]
+    rejected_lines: list[tuple[str, str, list[int]]]
     row: dict[str, Any]
+
+    def rejected(self, table: Table, codes: Collection[str]) -> pa.Array:
+        """The lines of a file that were rejected with one of these codes."""
+        found = [lines for file, code, lines in self.rejected_lines if file == table.file and code in codes]
+        return pa.array(itertools.chain(*found), pa.int64())
 
 
 def explain(question: Question) -> Explanation:
@@ -76,11 +83,15 @@ def _accepted_lines(question: Question, table: Table, user_id: int | None = None
     if sha256 != question.sha256s[table.file]:
         raise _changed(table)
     found = pa.concat_tables([_schema(table).empty_table(), *blocks])
-    rejected = pa.array(question.rejected_lines.get(table.file, []), pa.int64())
-    found = found.filter(pc.invert(pc.is_in(found["line"], rejected)))
-    # What follows the first line of a key and was not rejected is a duplicate.
+    repeats = {LineCode.DUPLICATE_KEY}
+    found = _without(found, question.rejected(table, set(LineCode) - repeats))
+    # What follows the first line of a key is a duplicate, also where that line was itself refused for its key.
     _, first = np.unique(found[table.key].to_numpy(), return_index=True)
-    return found.take(pa.array(np.sort(first)))
+    return _without(found.take(pa.array(np.sort(first))), question.rejected(table, repeats))
+
+
+def _without(records: pa.Table, lines: pa.Array) -> pa.Table:
+    return records.filter(pc.invert(pc.is_in(records["line"], lines)))
 
 
 def _schema(table: Table) -> pa.Schema:

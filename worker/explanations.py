@@ -40,8 +40,8 @@ def question(connection: sa.Connection, settings: Settings, job_id: UUID, row: d
         raise InputChanged(f"the dataset {job.dataset} has no directory any more")
     rejected = connection.execute(
         sa.text(
-            "SELECT file, array_agg(line) AS lines FROM rejections"
-            " WHERE job_id = :job_id AND code = ANY(:codes) GROUP BY file"
+            "SELECT file, code, array_agg(line) AS lines FROM rejections"
+            " WHERE job_id = :job_id AND code = ANY(:codes) GROUP BY file, code"
         ),
         {"job_id": job_id, "codes": list(LineCode)},
     )
@@ -49,7 +49,7 @@ def question(connection: sa.Connection, settings: Settings, job_id: UUID, row: d
         "directory": str(directory),
         "file_bytes_max": settings.max_file_bytes,
         "sha256s": {read["file"]: read["sha256"] for read in job.inputs},
-        "rejected_lines": {row.file: row.lines for row in rejected},
+        "rejected_lines": [list(row) for row in rejected],
         "row": row,
     }
 

@@ -136,6 +136,22 @@ def test_a_user_is_explained_where_a_file_has_nothing_but_a_header(
     assert body["explanation"]["total_experiments"][0]["count"] == body["total_experiments"]
 
 
+def test_a_line_that_repeats_a_refused_one_is_no_evidence(client: FlaskClient, in_process: InProcess) -> None:
+    header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
+    lines = ["1,1,1,1", "1,2,1,1", "1,2,1,1", "2,2,1,long", "2,2,1,2"]  # the third is a duplicate of a duplicate_key
+    write(
+        in_process.settings.data_dir,
+        users="user_id,name,email,signup_date\n1,Ann,a,2024-01-01\n2,Bob,b,2024-01-01\n",
+        user_experiments=header + "\n".join(lines) + "\n",
+    )
+    in_process.run(max_rejected_ratio=1.0)
+
+    body = client.get(f"{PATH}/2?explain=true").get_json()
+
+    assert body["total_experiments"] == 1
+    assert body["explanation"]["total_experiments"] == [{"file": "user_experiments.csv", "count": 1, "lines": [6]}]
+
+
 def test_ids_in_lists_are_found_however_they_are_written(client: FlaskClient, in_process: InProcess) -> None:
     ids = ";".join(str(id_) for id_ in range(10, 60_000))
     header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"

@@ -11,7 +11,7 @@ from uuid import UUID
 import ibis
 import pyarrow as pa
 import pyarrow.csv
-from psycopg2.extensions import connection as Connection  # noqa: N812
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import features, load, pipeline, publish
 from etl.arrow import TYPES
