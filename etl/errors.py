@@ -14,4 +14,11 @@ class BadInput(Exception):  # noqa: N818 - the design's name
 
 
 class Transient(Exception):  # noqa: N818 - the design's name
-    """Something outside was not there for a moment; the same job may well succeed a little later."""
+    """Something was not there for a moment; the same job may well succeed a little later.
+
+    `code` says what: `unavailable` (a server, a connection), `disk_full` or `out_of_memory`.
+    """
+
+    def __init__(self, detail: str, code: str = "unavailable") -> None:
+        super().__init__(detail)
+        self.code = code

@@ -47,7 +47,8 @@ def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputF
             inputs.append(InputFile(source.snapshot, reader.dialect, reader.keys_increase))
             done += source.bytes_read
     tables.complete()
-    dataset.refuse_changes([file.snapshot for file in inputs])
+    # Nothing new to tell; but who tells learns here that the job is not its own any more.
+    dataset.refuse_changes([file.snapshot for file in inputs], lambda _: progress(done, max(total, done), "bytes"))
     facts = [{"file": file.snapshot.file, "keys_increase": file.keys_increase} for file in inputs]
     engine.append("files", pa.RecordBatch.from_pylist(facts, schema=FILES_SCHEMA))
     return inputs

@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,9 @@ from etl.contract import TABLES, FileCode, Table
 from etl.errors import BadInput
 
 READ_BYTES = 4 << 20
+
+# Called with the number of bytes after each block that was read; whoever must stop the reading raises.
+OnBytes = Callable[[int], None]
 
 # Never a link, never blocked by a FIFO without a writer.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -141,11 +144,11 @@ class Dataset:
                 sizes[table.file] = source.size
         return sizes
 
-    def snapshots(self) -> list[Snapshot]:
+    def snapshots(self, on_bytes: OnBytes = lambda _: None) -> list[Snapshot]:
         """Read every file without looking inside."""
-        return [self._snapshot(table) for table in TABLES]
+        return [self._snapshot(table, on_bytes) for table in TABLES]
 
-    def refuse_changes(self, read: Iterable[Snapshot]) -> None:
+    def refuse_changes(self, read: Iterable[Snapshot], on_bytes: OnBytes = lambda _: None) -> None:
         """Raise BadInput (`input_changed`) where a file is not any more what it was when it was read.
 
         Compared are size, time and content: who reads three files one after the other must know that they belong
@@ -153,17 +156,17 @@ class Dataset:
         """
         for table, before in zip(TABLES, read, strict=True):
             try:
-                now = self._snapshot(table)
+                now = self._snapshot(table, on_bytes)
             except BadInput as error:
                 raise _changed(table) from error
             if now != before:
                 raise _changed(table)
 
-    def _snapshot(self, table: Table) -> Snapshot:
+    def _snapshot(self, table: Table, on_bytes: OnBytes) -> Snapshot:
         with self.open(table) as source:
             buffer = bytearray(READ_BYTES)
-            while source.readinto(buffer):
-                pass
+            while count := source.readinto(buffer):
+                on_bytes(count)
             return source.snapshot
 
 

@@ -221,9 +221,9 @@ class Programs:
             yield process
 
     @contextmanager
-    def sweeper(self) -> Iterator[subprocess.Popen[bytes]]:
+    def sweeper(self, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "worker.sweeper"]
-        with running(command, cwd=ROOT, env=self._environment()) as process:
+        with running(command, cwd=ROOT, env=self._environment() | settings) as process:
             yield process
 
 

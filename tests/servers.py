@@ -14,7 +14,7 @@ import psycopg2
 StrPath = str | os.PathLike[str]
 
 
-def wait_until(true: Callable[[], object], what: str, *, seconds: float = 30) -> None:
+def wait_until(true: Callable[[], object], what: str, *, seconds: float = 60) -> None:
     """Poll until something is true; who waits in vain is told for what."""
     end = time.monotonic() + seconds
     while not true():

@@ -9,6 +9,9 @@ from worker.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 
+# A machine that vanished is noticed within half a minute; over a Unix socket these say nothing.
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+
 # What a server that went away looks like, through SQLAlchemy and below it.
 CONNECTION_LOST = (
     psycopg2.OperationalError,
@@ -26,7 +29,7 @@ def engine(settings: Settings, *, pool_size: int = 4) -> sa.Engine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,  # a connection may have ended with a restart of the server
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "experiment-etl"},
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "experiment-etl", **_KEEPALIVE},
     )
 
 

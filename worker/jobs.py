@@ -12,7 +12,10 @@ import uuid6
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
-LEASE_S = 30
+LEASE_S = 20
+# A lease that was not renewed for so long is lost earlier where the session that renewed it is gone: then its worker is
+# gone too, and not only slow.
+GONE_S = 5
 ATTEMPTS_MAX = 3
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
@@ -29,6 +32,10 @@ class QueueFull(Exception):  # noqa: N818
 
 class IdempotencyConflict(Exception):  # noqa: N818
     """The key was used before, for another request."""
+
+
+class AlreadyFinished(Exception):  # noqa: N818
+    """The job has ended, so it cannot be ended in another way."""
 
 
 class LeaseLost(Exception):  # noqa: N818
@@ -88,7 +95,16 @@ class Job:
         return Request(self.dataset, self.mode, self.engine, self.force, self.max_rejected_ratio)
 
 
+# Process ids repeat, and those of one moment do not. The session is one of the worker's pool, which keeps it as long as
+# it lives.
+_SESSION = "pid || ' since ' || extract(epoch FROM backend_start)"
+_LEASE = f"""
+    lease_expires_at = now() + make_interval(secs => :lease_s),
+    lease_session = (SELECT {_SESSION} FROM pg_stat_get_activity(pg_backend_pid()))
+"""
 _SIGNATURE = "'job ' || jobs.id || ' attempt ' || jobs.attempt"
+# A row that is locked is being finished in this moment.
+_RUNNING = "id IN (SELECT id FROM jobs WHERE state = 'running' AND ({}) FOR UPDATE SKIP LOCKED)"
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 
 
@@ -112,11 +128,29 @@ def submit(
     Raises QueueFull, IdempotencyConflict.
     """
     if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
-        return _same(earlier, request), False
+        return _same(earlier, request, parent_id), False
     connection.execute(
         sa.text("INSERT INTO datasets (name) VALUES (:dataset) ON CONFLICT DO NOTHING"), {"dataset": request.dataset}
     )
-    row = connection.execute(
+    values = vars(request) | {"id": uuid6.uuid7(), "idempotency_key": idempotency_key, "parent_id": parent_id}
+    row = _insert(connection, values, max_queued_jobs - _ALONE)
+    if not row:
+        # Near the limit one comes after the other: those of the same moment would all see the last free place.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('jobs'))"))
+        row = _insert(connection, values, max_queued_jobs)
+    if row:
+        return _job(row), True
+    if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
+        return _same(earlier, request, parent_id), False
+    raise QueueFull
+
+
+# More than can be submitting in the same moment.
+_ALONE = 100
+
+
+def _insert(connection: sa.Connection, values: Mapping[str, Any], max_queued_jobs: int) -> sa.Row[Any] | None:
+    return connection.execute(
         sa.text(f"""
             INSERT INTO jobs (id, dataset, mode, engine, force, max_rejected_ratio, idempotency_key, parent_id, rung_at)
             SELECT :id, :dataset, :mode, :engine, :force, :max_rejected_ratio, :idempotency_key, :parent_id, now()
@@ -124,19 +158,8 @@ def submit(
             ON CONFLICT ON CONSTRAINT jobs_idempotency_key DO NOTHING
             RETURNING {_COLUMNS}
         """),
-        vars(request)
-        | {
-            "id": uuid6.uuid7(),
-            "idempotency_key": idempotency_key,
-            "parent_id": parent_id,
-            "max_queued_jobs": max_queued_jobs,
-        },
+        {**values, "max_queued_jobs": max_queued_jobs},
     ).one_or_none()
-    if row:
-        return _job(row), True
-    if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
-        return _same(earlier, request), False
-    raise QueueFull
 
 
 def _with_key(connection: sa.Connection, idempotency_key: str) -> Job | None:
@@ -145,10 +168,27 @@ def _with_key(connection: sa.Connection, idempotency_key: str) -> Job | None:
     return _job(row) if row else None
 
 
-def _same(earlier: Job, request: Request) -> Job:
-    if earlier.request != request:
+def _same(earlier: Job, request: Request, parent_id: UUID | None) -> Job:
+    if (earlier.request, earlier.parent_id) != (request, parent_id):
         raise IdempotencyConflict
     return earlier
+
+
+def cancel(connection: sa.Connection, job_id: UUID) -> Job:
+    """End the job for good, whether it waits or runs. Raises UnknownJob, AlreadyFinished.
+
+    An attempt that is at work can finish nothing any more, and learns so when it renews its lease.
+    """
+    row = connection.execute(
+        sa.text(f"""
+            UPDATE jobs SET state = 'cancelled', finished_at = clock_timestamp(), lease_expires_at = NULL, stage = NULL
+            WHERE id = :id AND state IN ('queued', 'running') RETURNING {_COLUMNS}
+        """),
+        {"id": job_id},
+    ).one_or_none()
+    if not row:
+        raise AlreadyFinished(get(connection, job_id).state)
+    return _job(row)
 
 
 def get(connection: sa.Connection, job_id: UUID) -> Job:
@@ -189,8 +229,7 @@ def claim(connection: sa.Connection, job_id: UUID, worker: str) -> Job | None:
         row = connection.execute(
             sa.text(f"""
                 UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = :worker, started_at = now(),
-                    lease_expires_at = now() + make_interval(secs => :lease_s), stage = NULL,
-                    progress_done = NULL, progress_total = NULL, progress_unit = NULL,
+                    {_LEASE}, stage = NULL, progress_done = NULL, progress_total = NULL, progress_unit = NULL,
                     timings_ms = jsonb_build_object('queued', round(1000 * extract(epoch FROM now() - created_at), 1))
                 WHERE id = :id AND state = 'queued' AND due_at <= now() AND attempt < :attempts_max
                     AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.dataset = jobs.dataset AND o.state = 'running')
@@ -218,8 +257,7 @@ def renew(connection: sa.Connection, job: Job, stage: str | None, progress: tupl
     return _fenced(
         connection,
         job,
-        "lease_expires_at = now() + make_interval(secs => :lease_s), stage = :stage,"
-        " progress_done = :done, progress_total = :total, progress_unit = :unit",
+        f"{_LEASE}, stage = :stage, progress_done = :done, progress_total = :total, progress_unit = :unit",
         {"lease_s": LEASE_S, "stage": stage, "done": done, "total": total, "unit": unit},
     )
 
@@ -268,7 +306,7 @@ def fail(
         connection,
         job,
         "state = 'failed', error_code = :code, error_detail = :detail, inputs = :inputs,"
-        " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = now(),"
+        " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = clock_timestamp(),"
         " lease_expires_at = NULL, stage = NULL",
         {"code": code, "detail": detail, "inputs": json.dumps(list(inputs)), "timings_ms": json.dumps(timings_ms)},
     )
@@ -279,27 +317,57 @@ def postpone(connection: sa.Connection, job: Job, code: str, detail: str) -> boo
     return _fenced(connection, job, _BACK_TO_QUEUE, {"attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail})
 
 
-def release(connection: sa.Connection, worker: str) -> list[UUID]:
-    """Put back what a worker that is about to stop was running; return the ids of those that wait again."""
-    return _put_back(connection, "worker = :worker", {"worker": worker}, "worker_stopped", "the worker was stopped")
+def release(
+    connection: sa.Connection, worker: str, code: str = "worker_stopped", detail: str = "the worker was stopped"
+) -> list[UUID]:
+    """Put back what a worker was running that is about to stop or lost its process; return the ids that wait again."""
+    return _put_back(connection, "worker = :worker", {"worker": worker}, code, detail)
 
 
 # --- what the sweeper does
 
 
-def take_back_expired(connection: sa.Connection) -> list[UUID]:
-    """Put back the jobs whose worker has gone silent; return the ids of those that wait again.
+def end_abandoned(connection: sa.Connection) -> None:
+    """End the transactions of attempts that have lost their job.
 
-    A worker that hangs may still hold locks which the next attempt needs, so its transaction is ended first.
+    A worker that hangs may hold locks in one, which others wait for: the next attempt, and who takes the job back.
     """
     connection.execute(
         sa.text(f"""
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            JOIN jobs ON application_name = {_SIGNATURE}
-            WHERE jobs.state = 'running' AND lease_expires_at < now() AND usename = current_user
+            WHERE application_name LIKE 'job %' AND datname = current_database() AND usename = current_user
+                AND NOT EXISTS (
+                    SELECT FROM jobs
+                    WHERE state = 'running' AND lease_expires_at > now() AND application_name = {_SIGNATURE}
+                )
         """)
     )
-    return _put_back(connection, "lease_expires_at < now()", {}, "worker_lost", "the worker stopped responding")
+
+
+def take_back_lost(connection: sa.Connection) -> list[UUID]:
+    """Put back the jobs whose worker has gone or hangs; return the ids of those that wait again."""
+    lost = f"""
+        lease_expires_at < now() OR lease_expires_at < now() + make_interval(secs => :lease_s - :gone_s)
+            AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE lease_session = {_SESSION})
+    """
+    values = {"lease_s": LEASE_S, "gone_s": GONE_S}
+    return _put_back(connection, lost, values, "worker_lost", "the worker stopped responding")
+
+
+def end_overdue(connection: sa.Connection, limit_s: float) -> list[UUID]:
+    """Fail the jobs whose attempt takes longer than is allowed; return their ids.
+
+    Like one that is cancelled, the attempt learns so when it renews its lease.
+    """
+    rows = connection.execute(
+        sa.text(f"""
+            UPDATE jobs SET state = 'failed', error_code = 'time_limit', error_detail = :detail,
+                finished_at = clock_timestamp(), lease_expires_at = NULL, stage = NULL
+            WHERE {_RUNNING.format("started_at < now() - make_interval(secs => :limit_s)")} RETURNING id
+        """),
+        {"limit_s": limit_s, "detail": f"the attempt took longer than {limit_s:g} s (JOB_TIME_LIMIT)"},
+    )
+    return list(rows.scalars())
 
 
 def waiting(connection: sa.Connection, *, limit: int, unrung_s: float) -> list[UUID]:
@@ -309,7 +377,7 @@ def waiting(connection: sa.Connection, *, limit: int, unrung_s: float) -> list[U
     """
     rows = connection.execute(
         sa.text("""
-            UPDATE jobs SET rung_at = now()
+            WITH rung AS (UPDATE jobs SET rung_at = now()
             WHERE id IN (
                 SELECT id FROM jobs AS w
                 WHERE state = 'queued' AND due_at <= now()
@@ -317,7 +385,8 @@ def waiting(connection: sa.Connection, *, limit: int, unrung_s: float) -> list[U
                     AND NOT EXISTS (SELECT FROM jobs AS r WHERE r.dataset = w.dataset AND r.state = 'running')
                 ORDER BY created_at, id LIMIT :limit
             ) AND state = 'queued'
-            RETURNING id
+            RETURNING id, created_at)
+            SELECT id FROM rung ORDER BY created_at, id
         """),
         {"limit": limit, "unrung_s": unrung_s},
     )
@@ -369,7 +438,7 @@ _BACK_TO_QUEUE = """
     state = CASE WHEN attempt < :attempts_max THEN 'queued' ELSE 'failed' END,
     error_code = CASE WHEN attempt >= :attempts_max THEN :code END,
     error_detail = CASE WHEN attempt >= :attempts_max THEN :detail || ' (attempt ' || attempt || ', the last)' END,
-    finished_at = CASE WHEN attempt >= :attempts_max THEN now() END,
+    finished_at = CASE WHEN attempt >= :attempts_max THEN clock_timestamp() END,
     due_at = now() + make_interval(secs => attempt), rung_at = NULL, lease_expires_at = NULL, stage = NULL
 """
 
@@ -386,7 +455,7 @@ def _put_back(
     connection: sa.Connection, condition: str, values: Mapping[str, Any], code: str, detail: str
 ) -> list[UUID]:
     rows = connection.execute(
-        sa.text(f"UPDATE jobs SET {_BACK_TO_QUEUE} WHERE state = 'running' AND {condition} RETURNING id, state"),
+        sa.text(f"UPDATE jobs SET {_BACK_TO_QUEUE} WHERE {_RUNNING.format(condition)} RETURNING id, state"),
         {**values, "attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail},
     )
     return [row.id for row in rows if row.state == "queued"]

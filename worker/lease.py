@@ -3,18 +3,19 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl.extract import Progress
-from worker import jobs, logs
+from worker import database, jobs, logs
 from worker.jobs import Job, LeaseLost
 
 # Far more often than the lease needs: it is also how an attempt learns that its job is no longer its own.
 RENEW_S = 1
+_INTERRUPT_S = 0.1
 _NEWS_S = 0.25  # news wait this long at most, so that a job of many short stages does not write a row for each
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Lease:
         """Call these, which end a query that is running, when the lease is lost while in here."""
         self._interrupts = interrupts
         try:
+            self._refuse_lost()
             yield
         except Exception as error:
             if self._lost:
@@ -90,11 +92,15 @@ class Lease:
 
     def _keep(self) -> None:
         with logs.about(job_id=str(self._job.id)):
-            while not self._ended.wait(_NEWS_S):
+            while not self._lost and not self._ended.wait(_NEWS_S):
                 self._news.wait(RENEW_S - _NEWS_S)
                 self._news.clear()
                 if not self._ended.is_set():
                     self._renew()
+            if self._lost:
+                log.warning("the lease of attempt %d is lost", self._job.attempt)
+                while self._interrupt():
+                    time.sleep(_INTERRUPT_S)
 
     def _renew(self) -> None:
         try:
@@ -104,9 +110,11 @@ class Lease:
                 self._lost = not jobs.renew(connection, self._job, self._stage, self._progress)
         except SQLAlchemyError as error:
             log.warning("the lease could not be renewed: %s", error)
-        if self._lost:
-            log.warning("the lease of attempt %d is lost", self._job.attempt)
-            self._ended.set()
-            with self._interrupting:
-                for interrupt in self._interrupts:
+
+    def _interrupt(self) -> bool:
+        """Do it again while there is something to interrupt: between two queries there is none that would end."""
+        with self._interrupting:
+            for interrupt in self._interrupts:
+                with suppress(*database.CONNECTION_LOST):
                     interrupt()
+            return bool(self._interrupts)

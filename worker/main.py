@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from contextlib import suppress
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -10,7 +11,7 @@ from uuid import uuid4
 from celery import signals
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database, jobs, logs, migrations, presence, queue
+from worker import database, jobs, logs, memory, migrations, presence, queue
 from worker.settings import Settings
 from worker.tasks import Runner
 
@@ -22,6 +23,7 @@ app = queue.celery_app(settings)
 runner = Runner(settings, engine, app, worker=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}")
 runner.register()
 stopping = Event()
+kills = memory.Kills()
 
 
 @signals.setup_logging.connect
@@ -34,10 +36,21 @@ def _prepare(**_: Any) -> None:
     migrations.upgrade(engine)
 
 
+@signals.worker_before_create_process.connect
+def _put_back_after_kill(**_: Any) -> None:
+    """One process runs jobs: where there is need of another, the one before is dead, and so is its attempt."""
+    if kills.have_risen():
+        _put_back("out_of_memory", "the worker's process was killed because memory had run out")
+    else:
+        _put_back("worker_lost", "the worker's process died")
+
+
 @signals.worker_process_init.connect
 def _start_process(**_: Any) -> None:
     # The connections that the parent opened are the parent's; a query on a shared socket would mix two answers.
     engine.dispose(close=False)
+    with suppress(OSError):  # not on every system, and not needed where memory suffices
+        memory.be_killed_first()
     runner.warm_up()
 
 
@@ -57,10 +70,15 @@ def _beat(**_: Any) -> None:
 def _leave(**_: Any) -> None:
     """Leave nothing to wait for: the running job goes back at once, and its attempt here can publish no more."""
     stopping.set()
+    _put_back("worker_stopped", "the worker was stopped")
+
+
+def _put_back(code: str, detail: str) -> None:
     try:
         with engine.begin() as connection:
-            presence.leave(connection, runner.worker)
-            for job_id in jobs.release(connection, runner.worker):
-                log.info("put back into the queue", extra={"job_id": str(job_id)})
+            if stopping.is_set():
+                presence.leave(connection, runner.worker)
+            for job_id in jobs.release(connection, runner.worker, code, detail):
+                log.warning("put back into the queue: %s", detail, extra={"job_id": str(job_id)})
     except SQLAlchemyError as error:
         log.warning("the sweeper will put back what was running: %s", error)

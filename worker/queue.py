@@ -33,6 +33,8 @@ def celery_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_concurrency=1,
+        # A process that is still warming up on a busy machine is not dead: killing it would only begin that again.
+        worker_proc_alive_timeout=60,
         # A frozen Redis must not hold up a POST: give up soon, once; the row is the promise.
         task_publish_retry=False,
         broker_connection_timeout=3,

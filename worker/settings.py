@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from worker import memory
+
 Value = TypeVar("Value")
 
 DEFAULT_DATASET = "default"
@@ -15,8 +17,8 @@ ENGINES = ("duckdb",)
 SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL"})
 
 _SIZE_MIN, _THREADS_MAX = 64 << 20, 256
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class InvalidSetting(Exception):  # noqa: N818 - it reads as what it says
@@ -40,6 +42,7 @@ class Settings:
     max_file_bytes: int
     max_queued_jobs: int
     keep_versions: int
+    job_time_limit_s: int
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -77,13 +80,14 @@ class Settings:
             ),
             etl_engine=read("ETL_ENGINE", "duckdb", _engine, f"one of {', '.join(ENGINES)}"),
             etl_memory_limit=read(
-                "ETL_MEMORY_LIMIT", _available_memory() // 2, _size, "a size from 64MiB on, such as 512MiB or 2GiB"
+                "ETL_MEMORY_LIMIT", memory.available() // 2, _size, "a size from 64MiB on, such as 512MiB or 2GiB"
             ),
             etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _threads, "a whole number from 1 to 256"),
             max_rejected_ratio=read("MAX_REJECTED_RATIO", 0.1, _ratio, "a number from 0 to 1"),
             max_file_bytes=read("MAX_FILE_BYTES", 64 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
             max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
             keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
+            job_time_limit_s=read("JOB_TIME_LIMIT", 3600, _seconds, "a time from 1s on, such as 90s, 30min or 2h"),
         )
 
     @property
@@ -128,6 +132,14 @@ def _size(text: str) -> int:
     return size
 
 
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,6})\s*(s|min|h)", text)
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if seconds < 1:
+        raise ValueError(text)
+    return seconds
+
+
 def _hosts(text: str) -> tuple[str, ...]:
     hosts = tuple(host.strip() for host in text.split(",") if host.strip())
     if not hosts:
@@ -155,11 +167,3 @@ def _engine(text: str) -> str:
     if text not in ENGINES:
         raise ValueError(text)
     return text
-
-
-def _available_memory() -> int:
-    """The container's memory limit, or the machine's memory where there is none."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    files = [path for path in map(Path, _CGROUP_LIMITS) if path.is_file()]
-    limits += [int(text) for path in files if (text := path.read_text().strip()).isdigit()]
-    return min(limits)

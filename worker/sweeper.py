@@ -1,4 +1,4 @@
-"""The sweeper: `python -m worker.sweeper`. Re-rings queued jobs, takes back expired leases, drops old versions.
+"""The sweeper: `python -m worker.sweeper`. Re-rings queued jobs, takes back lost ones, drops old versions.
 
 Any number of sweepers may run: what each does is a transition that only one of them can make.
 """
@@ -6,7 +6,7 @@ Any number of sweepers may run: what each does is a transition that only one of 
 import logging
 import signal
 import threading
-import time
+from collections.abc import Callable
 from types import FrameType
 
 import redis
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database, jobs, logs, presence, queue, versions
+from worker import database, jobs, logs, presence, queue, spill, versions
 from worker.settings import Settings
 
 INTERVAL_S = 1.0
@@ -25,13 +25,16 @@ HOUSEKEEPING_S = 30.0
 log = logging.getLogger(__name__)
 
 
-def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis") -> None:
-    """Put back what has lost its worker, and ring for what waits although every bell was heard."""
+def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Settings) -> None:
+    """Put back what has lost its worker, end what takes too long, and ring again for what waits."""
     with engine.begin() as connection:
         if not database.is_prepared(connection):
             return
-        for job_id in jobs.take_back_expired(connection):
-            log.warning("the lease expired; the job waits again", extra={"job_id": str(job_id)})
+        jobs.end_abandoned(connection)
+        for job_id in jobs.end_overdue(connection, settings.job_time_limit_s):
+            log.warning("failed: it took longer than JOB_TIME_LIMIT", extra={"job_id": str(job_id)})
+        for job_id in jobs.take_back_lost(connection):
+            log.warning("the worker is lost; the job waits again", extra={"job_id": str(job_id)})
     # While messages lie in the queue all workers are busy; more of them would only pile up.
     if queue.length(broker):
         return
@@ -43,6 +46,8 @@ def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis") -> None:
 
 def keep_house(engine: sa.Engine, settings: Settings) -> None:
     """Drop what nobody needs any more."""
+    for path in spill.remove_abandoned(settings.spill_dir):
+        log.info("removed %s, which a worker has left behind", path)
     with engine.begin() as connection:
         if not database.is_prepared(connection):
             return
@@ -53,7 +58,7 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
 def main() -> None:
     logs.set_up("sweeper")
     settings = Settings.from_env()
-    engine = database.engine(settings, pool_size=1)
+    engine = database.engine(settings, pool_size=2)
     app, broker = queue.celery_app(settings), queue.client(settings)
     stop = threading.Event()
 
@@ -63,15 +68,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     log.info("sweeping every %g s", INTERVAL_S)
-    housekeeping_due = time.monotonic()
-    while not stop.wait(INTERVAL_S):
+    # Beside the sweeps: dropping much may take long, and no job that lost its worker must wait for it.
+    housekeeping = threading.Thread(
+        target=_repeat, args=(lambda: keep_house(engine, settings), HOUSEKEEPING_S, stop), daemon=True
+    )
+    housekeeping.start()
+    _repeat(lambda: sweep(engine, app, broker, settings), INTERVAL_S, stop)
+
+
+def _repeat(work: Callable[[], None], interval_s: float, stop: threading.Event) -> None:
+    """Do the work again and again until the sweeper is told to stop; what failed is tried again next time."""
+    while not stop.is_set():
         try:
-            sweep(engine, app, broker)
-            if time.monotonic() >= housekeeping_due:
-                housekeeping_due = time.monotonic() + HOUSEKEEPING_S
-                keep_house(engine, settings)
-        except (SQLAlchemyError, queue.Unreachable) as error:
+            work()
+        except (SQLAlchemyError, queue.Unreachable, OSError) as error:
             log.warning("not swept this time: %s", error)
+        stop.wait(interval_s)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,22 @@
 """run_job(job_id), the only task: claim the row, run the pipeline, finish the row with the publication."""
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import sqlalchemy as sa
 from celery import Celery
 
-from etl import account, engines, pipeline, publish
+from etl import account, engines, pipeline, publish, shortages
 from etl.account import TooManyRejections
 from etl.engines import Engine
 from etl.errors import BadInput, Transient
-from etl.files import Dataset
+from etl.extract import Progress
+from etl.files import Dataset, Snapshot
 from etl.load import load_rejections
-from worker import database, jobs, logs, queue
+from worker import database, jobs, logs, queue, spill
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -61,7 +60,8 @@ class Runner:
         """Work, and write down how it ended."""
         with Lease(self.engine, job) as lease:
             try:
-                outcome = self._work(job, lease)
+                with shortages.named():
+                    outcome = self._work(job, lease)
             except LeaseLost:
                 log.warning("attempt %d has lost its lease; it changed nothing", job.attempt)
             except TooManyRejections as error:
@@ -70,11 +70,10 @@ class Runner:
             except BadInput as error:
                 log.warning("failed: %s: %s", error.code, error.detail)
                 self._fail(job, lease, error.code, error.detail)
-            except (Transient, *database.CONNECTION_LOST) as error:
-                log.warning("put back into the queue: %s", error)
-                lease.stop()
-                with self.engine.begin() as connection:
-                    jobs.postpone(connection, job, "unavailable", f"something outside was away: {error}")
+            except Transient as error:
+                self._postpone(job, lease, error.code, str(error))
+            except database.CONNECTION_LOST as error:
+                self._postpone(job, lease, "unavailable", f"something outside was away: {error}")
             except Exception:
                 log.exception("failed")
                 self._fail(job, lease, "internal_error", f"internal error; the worker logged it with job_id {job.id}")
@@ -116,12 +115,13 @@ class Runner:
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:
         """Finish the job at once where the published version was made from these very files."""
+        with self.engine.connect() as connection:
+            if not publish.has_version(database.driver_connection(connection), job.dataset):
+                return False
+        with lease.stage("compare") as progress:
+            fingerprint = pipeline.fingerprint(self._snapshots(files, progress))
         with self.engine.begin() as connection:
             driver_connection = database.driver_connection(connection)
-            if not publish.has_version(driver_connection, job.dataset):
-                return False
-            with lease.stage("compare"):
-                fingerprint = pipeline.fingerprint(files.snapshots())
             if not publish.is_published(driver_connection, job.dataset, fingerprint):
                 return False
             publisher = jobs.publisher(connection, job.dataset)
@@ -133,19 +133,34 @@ class Runner:
             jobs.succeed(connection, job, "unchanged", publisher.inputs, lease.timings_ms, outcome_detail=detail)
             return True
 
+    def _snapshots(self, files: Dataset, progress: Progress) -> list[Snapshot]:
+        total, done = sum(files.sizes().values()), 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, max(total, done), "bytes")
+
+        return files.snapshots(on_bytes)
+
     @contextmanager
     def _etl_engine(self, name: str) -> Iterator[Engine]:
-        self.settings.spill_dir.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.TemporaryDirectory(dir=self.settings.spill_dir) as spill_directory,
+            spill.directory(self.settings.spill_dir) as spill_directory,
             engines.connect(
                 name,
                 memory_bytes=self.settings.etl_memory_limit,
                 threads=self.settings.etl_threads,
-                spill_directory=Path(spill_directory),
+                spill_directory=spill_directory,
             ) as engine,
         ):
             yield engine
+
+    def _postpone(self, job: Job, lease: Lease, code: str, detail: str) -> None:
+        log.warning("put back into the queue: %s: %s", code, detail)
+        lease.stop()
+        with self.engine.begin() as connection:
+            jobs.postpone(connection, job, code, detail)
 
     def _fail(self, job: Job, lease: Lease, code: str, detail: str) -> None:
         lease.stop()

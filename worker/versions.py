@@ -4,6 +4,7 @@ import logging
 from uuid import UUID
 
 import sqlalchemy as sa
+from psycopg2.errors import QueryCanceled
 
 from worker import jobs
 
@@ -11,6 +12,7 @@ log = logging.getLogger(__name__)
 
 # Detaching waits for the readers of the moment; what does not get through now is tried again later.
 _PATIENCE_MS = 5000
+_REJECTIONS_AT_ONCE = 50_000
 
 
 def drop_old(engine: sa.Engine, keep: int) -> None:
@@ -20,16 +22,19 @@ def drop_old(engine: sa.Engine, keep: int) -> None:
     """
     with engine.begin() as connection:
         _give_up_old(connection, keep)
-    with engine.begin() as connection:
-        _drop_rejections(connection, jobs.rejecting_without_version(connection, keep))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
         try:
+            for job_id in jobs.rejecting_without_version(connection, keep):
+                _drop_rejections(connection, job_id)
             _finish_detaching(connection)
             for job_id in _given_up(connection):
-                connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
                 _drop(connection, job_id)
                 log.info("dropped an old version", extra={"job_id": str(job_id)})
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, QueryCanceled):
+                raise
+            log.info("an old version is in use and stays for now")
         finally:
             connection.execute(sa.text("RESET statement_timeout"))
 
@@ -86,11 +91,13 @@ def _drop(connection: sa.Connection, job_id: UUID) -> None:
         # A plain DETACH or DROP would lock the parent, and with it everybody who wants to read.
         connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {partition} CONCURRENTLY"))
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {partition}"))
-    # Patience is for locks; many rejections may take their time.
-    connection.execute(sa.text("SET statement_timeout = 0"))
-    _drop_rejections(connection, [job_id])
+    _drop_rejections(connection, job_id)
     connection.execute(sa.text("DELETE FROM dataset_versions WHERE job_id = :job_id"), {"job_id": job_id})
 
 
-def _drop_rejections(connection: sa.Connection, job_ids: list[UUID]) -> None:
-    connection.execute(sa.text("DELETE FROM rejections WHERE job_id = ANY(:job_ids)"), {"job_ids": job_ids})
+def _drop_rejections(connection: sa.Connection, job_id: UUID) -> None:
+    """Some at a time: there may be millions, and a statement that is interrupted has done nothing."""
+    some = "SELECT max(id) FROM (SELECT id FROM rejections WHERE job_id = :job_id ORDER BY id LIMIT :limit) AS first"
+    delete = sa.text(f"DELETE FROM rejections WHERE job_id = :job_id AND id <= ({some})")
+    while connection.execute(delete, {"job_id": job_id, "limit": _REJECTIONS_AT_ONCE}).rowcount:
+        pass

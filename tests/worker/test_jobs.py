@@ -13,7 +13,7 @@ import uuid6
 from tests.conftest import InProcess, request
 from tests.servers import wait_until
 from worker import jobs
-from worker.jobs import IdempotencyConflict, Job, LeaseLost, QueueFull, UnknownJob
+from worker.jobs import AlreadyFinished, IdempotencyConflict, Job, LeaseLost, QueueFull, UnknownJob
 
 Value = TypeVar("Value")
 
@@ -29,7 +29,7 @@ def _row(in_process: InProcess, job: Job) -> dict[str, Any]:
 
 def _take_back(in_process: InProcess) -> list[UUID]:
     with in_process.engine.begin() as connection:
-        return jobs.take_back_expired(connection)
+        return jobs.take_back_lost(connection)
 
 
 def _lose(in_process: InProcess, job: Job) -> None:
@@ -529,7 +529,7 @@ def test_the_job_that_failed_for_good_is_not_among_those_that_wait_again(in_proc
 
 
 def _put_into(in_process: InProcess, submitted: Job, state: str) -> Job:
-    """Bring a queued job into the state by the ledger's own ways; nothing cancels jobs yet."""
+    """Bring a queued job into the state by the ledger's own ways."""
     job = in_process.claim(submitted, "w1")
     with in_process.engine.begin() as connection:
         if state == "succeeded":
@@ -537,12 +537,7 @@ def _put_into(in_process: InProcess, submitted: Job, state: str) -> Job:
         elif state == "failed":
             jobs.fail(connection, job, "some_code", "a sentence", {})
         elif state == "cancelled":
-            connection.execute(
-                sa.text(
-                    "UPDATE jobs SET state = 'cancelled', finished_at = now(), lease_expires_at = NULL WHERE id = :id"
-                ),
-                {"id": job.id},
-            )
+            jobs.cancel(connection, job.id)
     assert in_process.job(job).state == state
     return job
 
@@ -557,7 +552,10 @@ def test_a_finished_job_never_changes(in_process: InProcess, state: str) -> None
     with in_process.engine.begin() as connection:
         assert jobs.claim(connection, job.id, "w1") is None
         assert jobs.release(connection, "w1") == []
-        assert jobs.take_back_expired(connection) == []
+        assert jobs.take_back_lost(connection) == []
+        assert jobs.end_overdue(connection, 0) == []
+        with pytest.raises(AlreadyFinished, match=state):
+            jobs.cancel(connection, job.id)
         assert jobs.waiting(connection, limit=10, unrung_s=0) == []
         assert jobs.next_of(connection, job.dataset) is None
 
@@ -571,7 +569,7 @@ def test_a_finished_job_never_changes(in_process: InProcess, state: str) -> None
 def test_the_oldest_waiting_jobs_are_rung_first(in_process: InProcess) -> None:
     submitted = [in_process.submit(dataset=name).id for name in ("a", "b", "c")]
 
-    assert set(_waiting(in_process, limit=2)) == set(submitted[:2])
+    assert _waiting(in_process, limit=2) == submitted[:2]
 
 
 def test_a_job_counts_as_rung_when_it_is_submitted_and_when_it_is_found_waiting(in_process: InProcess) -> None:

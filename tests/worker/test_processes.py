@@ -17,14 +17,13 @@ import sqlalchemy as sa
 from celery import Celery
 from flask.testing import FlaskClient
 
+from tests.bench.generate import generate
 from tests.conftest import InProcess, Programs
 from tests.servers import wait_until
-from worker import presence, queue
+from worker import jobs, presence, queue, sweeper
 from worker.jobs import Job
 
 LONG_UNRUNG = "UPDATE jobs SET rung_at = now() - interval '1 hour'"
-# 30 s of silence would be the same: the sweeper compares this with the database's clock.
-EXPIRE = "UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = :id AND state = 'running'"
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_a_job_goes_from_the_post_to_the_published_features(
 def test_a_job_whose_ring_is_lost_and_then_its_process_is_finished_by_another_attempt(
     in_process: InProcess, programs: Programs
 ) -> None:
-    """Nobody rang: the sweeper finds the row. Then the process that runs the job is killed."""
+    """Nobody rang: the sweeper finds the row. Then the process that runs the job is killed, and its parent notices."""
     job = in_process.submit()
     in_process.execute(LONG_UNRUNG)
     with programs.worker() as worker, programs.sweeper():
@@ -107,14 +106,28 @@ def test_a_job_whose_ring_is_lost_and_then_its_process_is_finished_by_another_at
             _wait_for_stage(in_process, job, "publish")
             [child] = _children(worker)
             os.kill(child, signal.SIGKILL)
-            wait_until(lambda: _children(worker) not in ([child], []), "the worker has a new child")
-            assert in_process.job(job).state == "running"
-            in_process.execute(EXPIRE, id=job.id)
             _wait_for(in_process, job, "running", attempt=2)
+            assert child not in _children(worker)
         done = _wait_for(in_process, job, "succeeded", attempt=2)
 
     assert done.outcome == "published"
     _assert_published_once(in_process, done)
+
+
+def test_a_process_that_is_killed_three_times_fails_its_job(
+    in_process: InProcess, programs: Programs, app: Celery
+) -> None:
+    with programs.worker() as worker, programs.sweeper(), _publication_held_up(in_process):
+        job = _submit(in_process, app)
+        for attempt in (1, 2, 3):
+            _wait_for(in_process, job, "running", attempt=attempt)
+            _wait_for_stage(in_process, job, "publish")
+            os.kill(_children(worker)[0], signal.SIGKILL)
+        done = _wait_for(in_process, job, "failed", attempt=3)
+
+    assert done.error_code == "worker_lost"
+    assert in_process.published() is None
+    assert in_process.tables_of_versions() == set()
 
 
 def test_a_job_whose_worker_is_killed_is_finished_by_another_worker(
@@ -128,11 +141,37 @@ def test_a_job_whose_worker_is_killed_is_finished_by_another_worker(
             for pid in (worker.pid, *_children(worker)):
                 os.kill(pid, signal.SIGKILL)
             worker.wait(10)
-        in_process.execute(EXPIRE, id=job.id)
+        # Long before the lease would expire: the sessions of the worker are gone.
+        wait_until(lambda: in_process.job(job).state == "queued", "the job waits again", seconds=jobs.LEASE_S - 5)
         with programs.worker():
             done = _wait_for(in_process, job, "succeeded", attempt=2)
 
     _assert_published_once(in_process, done)
+
+
+def test_what_a_killed_worker_has_left_on_disk_is_removed(
+    in_process: InProcess, programs: Programs, app: Celery
+) -> None:
+    with programs.worker() as worker:
+        job = _submit(in_process, app)
+        with _publication_held_up(in_process):
+            _wait_for_stage(in_process, job, "publish")
+            sweeper.keep_house(in_process.engine, in_process.settings)
+            assert _spilling(in_process) == 1, "a directory in use was removed"
+            for pid in (worker.pid, *_children(worker)):
+                os.kill(pid, signal.SIGKILL)
+            worker.wait(10)
+    assert _spilling(in_process) == 1
+
+    def is_removed() -> bool:
+        sweeper.keep_house(in_process.engine, in_process.settings)
+        return _spilling(in_process) == 0
+
+    wait_until(is_removed, "it is removed", seconds=10)
+
+
+def _spilling(in_process: InProcess) -> int:
+    return len(list(in_process.settings.spill_dir.iterdir()))
 
 
 def _write_large_dataset(directory: Path, experiments: int = 300_000) -> None:
@@ -143,6 +182,60 @@ def _write_large_dataset(directory: Path, experiments: int = 300_000) -> None:
     (directory / "user_experiments.csv").write_text(
         "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n" + lines
     )
+
+
+@contextmanager
+def _held_in(in_process: InProcess, stage: str) -> Iterator[None]:
+    """Enough lines for the engine to be at work for a while; Postgres is made to wait in the two last stages."""
+    tables = {"load": "rejections", "publish": "user_feature_versions"}
+    if stage not in tables:
+        experiments = 2_000_000
+        generate(
+            in_process.settings.data_dir, experiments=experiments, users=20_000, compounds=500, shuffled=True, seed=1
+        )
+    with in_process.engine.begin() as connection:
+        connection.execute(sa.text(f"LOCK TABLE {tables.get(stage, 'rejections')} IN SHARE UPDATE EXCLUSIVE MODE"))
+        if stage == "load":
+            connection.execute(sa.text("LOCK TABLE rejections IN EXCLUSIVE MODE"))
+        yield
+
+
+@pytest.mark.parametrize("stage", ["extract", "validate", "derive", "load", "publish"])
+def test_a_running_job_that_is_cancelled_stops_in_every_stage(
+    in_process: InProcess, programs: Programs, client: FlaskClient, stage: str
+) -> None:
+    """What the engine or Postgres computes just then is interrupted: nothing of it goes on after the answer."""
+    with programs.worker(), _held_in(in_process, stage):
+        job = client.post("/api/v1/jobs").get_json()
+        wait_until(lambda: client.get(job["links"]["self"]).get_json()["stage"] == stage, f"stage {stage}", seconds=60)
+
+        assert client.post(job["links"]["cancel"]).get_json()["state"] == "cancelled"
+
+        # Half a second on a machine that does nothing else; never as long as the stage would still take.
+        wait_until(lambda: _transactions_of_jobs(in_process) == 0, "the attempt has ended", seconds=10)
+        wait_until(lambda: _spilling(in_process) == 0, "the engine is closed", seconds=10)
+
+    assert client.get(job["links"]["self"]).get_json()["state"] == "cancelled"
+    assert in_process.published() is None
+
+
+def _transactions_of_jobs(in_process: InProcess) -> int:
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'job %' AND datname = current_database()"
+    return len(in_process.query(query))
+
+
+def test_a_job_over_its_time_is_stopped(in_process: InProcess, programs: Programs, app: Celery) -> None:
+    with programs.worker(), programs.sweeper(JOB_TIME_LIMIT="3s"):
+        with _publication_held_up(in_process):
+            job = _submit(in_process, app)
+            _wait_for_stage(in_process, job, "publish")
+            done = _wait_for(in_process, job, "failed", attempt=1)
+            wait_until(lambda: _transactions_of_jobs(in_process) == 0, "the attempt has ended")
+        assert (done.error_code, done.error_detail) == (
+            "time_limit",
+            "the attempt took longer than 3 s (JOB_TIME_LIMIT)",
+        )
+        assert in_process.published() is None
 
 
 @pytest.mark.parametrize("stage", ["validate", "publish"])

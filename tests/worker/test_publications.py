@@ -67,8 +67,8 @@ def test_a_version_that_could_not_go_yet_is_given_up_for_good(
     monkeypatch.setattr(versions, "_PATIENCE_MS", 50)
     with in_process.engine.connect() as reader:
         reader.execute(sa.text("SELECT count(*) FROM user_features"))
-        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
-            versions.drop_old(in_process.engine, keep=1)
+        versions.drop_old(in_process.engine, keep=1)
+        assert len(in_process.tables_of_versions()) == 2
 
     with pytest.raises(NotPublishable):
         _roll_back_to(in_process, old)

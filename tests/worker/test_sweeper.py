@@ -46,7 +46,7 @@ def test_a_queued_job_whose_ring_was_lost_is_rung_again(
 ) -> None:
     job = _lost_ring(in_process)
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert _rung(broker) == [job.id]
 
@@ -60,7 +60,7 @@ def test_every_waiting_job_is_rung_again_after_redis_lost_everything(
     broker.flushall()
     in_process.execute(LONG_UNRUNG)
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert set(_rung(broker)) == {job.id for job in submitted}
 
@@ -68,7 +68,7 @@ def test_every_waiting_job_is_rung_again_after_redis_lost_everything(
 def test_a_job_that_was_just_rung_is_given_time(in_process: InProcess, app: Celery, broker: "redis.Redis") -> None:
     in_process.submit()
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert _rung(broker) == []
 
@@ -76,7 +76,7 @@ def test_a_job_that_was_just_rung_is_given_time(in_process: InProcess, app: Cele
 def test_messages_do_not_pile_up_while_some_wait(in_process: InProcess, app: Celery, broker: "redis.Redis") -> None:
     first, second = _lost_ring(in_process, dataset="a"), _lost_ring(in_process, dataset="b")
     for _ in range(3):
-        sweeper.sweep(in_process.engine, app, broker)
+        sweeper.sweep(in_process.engine, app, broker, in_process.settings)
         in_process.execute(LONG_UNRUNG)
 
     assert set(_rung(broker)) == {first.id, second.id}
@@ -90,7 +90,7 @@ def test_a_sweep_rings_for_so_many_and_no_more(
     oldest = [in_process.submit(dataset=name) for name in ("a", "b", "c")][:2]
     in_process.execute(LONG_UNRUNG)
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert set(_rung(broker)) == {job.id for job in oldest}
 
@@ -99,7 +99,7 @@ def test_a_job_behind_a_running_one_is_not_rung(in_process: InProcess, app: Cele
     in_process.claim(in_process.submit())
     _lost_ring(in_process)
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert _rung(broker) == []
 
@@ -110,12 +110,12 @@ def test_a_job_whose_worker_went_silent_is_taken_back_and_rung_when_it_is_due(
     job = in_process.claim(in_process.submit())
     in_process.execute(EXPIRE, id=job.id)
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert (in_process.job(job).state, _rung(broker)) == ("queued", [])
     in_process.execute("UPDATE jobs SET due_at = now()")
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert _rung(broker) == [job.id]
 
@@ -126,17 +126,17 @@ def test_expired_leases_are_taken_back_also_while_redis_is_away(in_process: InPr
     dead = replace(in_process.settings, redis_url="unix:///nonexistent/redis.sock?db=0")
 
     with queue.client(dead) as broker, pytest.raises(queue.Unreachable):
-        sweeper.sweep(in_process.engine, queue.celery_app(dead), broker)
+        sweeper.sweep(in_process.engine, queue.celery_app(dead), broker, in_process.settings)
 
     assert in_process.job(job).state == "queued"
 
 
 def test_two_sweepers_ring_once(in_process: InProcess, app: Celery, broker: "redis.Redis") -> None:
     job = _lost_ring(in_process)
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
     broker.delete(queue.QUEUE)  # a worker has taken the message; the other sweeper comes now
 
-    sweeper.sweep(in_process.engine, app, broker)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
 
     assert _rung(broker) == []
     assert in_process.job(job).state == "queued"

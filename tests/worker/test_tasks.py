@@ -654,12 +654,13 @@ def _second_runner(in_process: InProcess) -> Runner:
 
 
 def _expire(in_process: InProcess, job: Job) -> None:
-    """Let a lease expire now: 30 s of silence are nothing that a test can wait for."""
+    """Let a lease expire now: 20 s of silence are nothing that a test can wait for."""
     with in_process.engine.begin() as connection:  # one transaction: in here nobody renews
         connection.execute(
             sa.text("UPDATE jobs SET lease_expires_at = now() - interval '1 second' WHERE id = :id"), {"id": job.id}
         )
-        assert jobs.take_back_expired(connection) == [job.id]
+        jobs.end_abandoned(connection)
+        assert jobs.take_back_lost(connection) == [job.id]
     _make_due(in_process)
 
 

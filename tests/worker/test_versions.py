@@ -168,8 +168,9 @@ def _give_up(in_process: InProcess, monkeypatch: pytest.MonkeyPatch, keep: int) 
     """Try to drop while a reader does not end, and lose patience."""
     with monkeypatch.context() as patched, _reader(in_process):
         patched.setattr(versions, "_PATIENCE_MS", 50)
-        with pytest.raises(sa.exc.OperationalError, match="statement timeout"):
-            versions.drop_old(in_process.engine, keep)
+        kept = _kept(in_process)
+        versions.drop_old(in_process.engine, keep)
+        assert _kept(in_process) == kept
 
 
 def test_a_reader_who_does_not_end_is_not_waited_for_for_ever(
