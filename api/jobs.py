@@ -1,4 +1,4 @@
-"""Jobs: submit, list, show."""
+"""Jobs: submit, list, show, cancel, retry."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from api import parameters
 from api.problems import Problem
 from api.services import THREADS, services
 from worker import jobs, queue
-from worker.jobs import IdempotencyConflict, Job, QueueFull, Request, UnknownJob
+from worker.jobs import AlreadyFinished, IdempotencyConflict, Job, QueueFull, Request, UnknownJob
 from worker.settings import DEFAULT_DATASET, ENGINES
 
 # Each holds a thread; the other threads are there for everybody else.
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 WAIT_MAX_S = 30
 RETRY_AFTER_S = 1
 
+# The answer to what was accepted and is not done yet.
+Accepted = tuple[Response, int, dict[str, str]]
+
 _STAGES = ("queued", "compare", "extract", "validate", "derive", "load", "publish")
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 # A small job is done in a tenth of a second: look often at first, then ever less.
@@ -33,8 +36,35 @@ _FIRST_LOOK_S, _LAST_LOOK_S, _SLOWER = 0.005, 0.5, 1.08
 
 
 @bp.post("")
-def submit() -> tuple[Response, int, dict[str, str]]:
-    job_request = _job_request(parameters.json_body())
+def submit() -> Accepted:
+    return _submit(_job_request(parameters.json_body()))
+
+
+@bp.post("/<job_id>/retry")
+def retry(job_id: str) -> Accepted:
+    """A new job that is asked for the same, once this one has ended."""
+    parameters.refuse_unknown(parameters.json_body(), ())
+    with services().engine.connect() as connection:
+        parent = jobs.get(connection, parameters.job_id(job_id))
+    if not parent.is_final:
+        raise Problem(HTTPStatus.CONFLICT, "not_finished", f"the job is {parent.state}; it can be cancelled")
+    _refuse_unknown_dataset(parent.dataset)
+    return _submit(parent.request, parent)
+
+
+@bp.post("/<job_id>/cancel")
+def cancel(job_id: str) -> Accepted:
+    """End a job at once; an attempt that is at work stops within two seconds, and publishes nothing."""
+    parameters.refuse_unknown(parameters.json_body(), ())
+    try:
+        with services().engine.begin() as connection:
+            job = jobs.cancel(connection, parameters.job_id(job_id))
+    except AlreadyFinished as error:
+        raise Problem(HTTPStatus.CONFLICT, "already_finished", f"the job is {error} already") from error
+    return _accepted(job)
+
+
+def _submit(job_request: Request, parent: Job | None = None) -> Accepted:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
         raise parameters.invalid("Idempotency-Key", "1 to 200 visible ASCII characters")
@@ -42,7 +72,11 @@ def submit() -> tuple[Response, int, dict[str, str]]:
     try:
         with services().engine.begin() as connection:
             job, is_new = jobs.submit(
-                connection, job_request, max_queued_jobs=settings.max_queued_jobs, idempotency_key=key
+                connection,
+                job_request,
+                max_queued_jobs=settings.max_queued_jobs,
+                idempotency_key=key,
+                parent_id=parent.id if parent else None,
             )
     except QueueFull as error:
         raise Problem(
@@ -52,12 +86,18 @@ def submit() -> tuple[Response, int, dict[str, str]]:
             headers={"Retry-After": "10"},
         ) from error
     except IdempotencyConflict as error:
-        raise parameters.invalid(
-            "Idempotency-Key", "a key that was used for another request cannot be used again"
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "idempotency_conflict",
+            "Idempotency-Key: this key was used for another request; nothing was accepted",
         ) from error
     if is_new:
         _ring(job)
-    headers = {"Location": _link(job), "Retry-After": str(RETRY_AFTER_S)}
+    return _accepted(job)
+
+
+def _accepted(job: Job) -> Accepted:
+    headers = {"Location": _link(job)} | ({} if job.is_final else {"Retry-After": str(RETRY_AFTER_S)})
     return jsonify(as_json(job)), HTTPStatus.ACCEPTED, headers
 
 
@@ -145,13 +185,17 @@ def _job_request(body: dict[str, Any]) -> Request:
         raise parameters.invalid("max_rejected_ratio", "a number from 0 to 1")
     if not isinstance(wanted.dataset, str):
         raise parameters.invalid("dataset", "a dataset's name")
-    if not settings.directory(wanted.dataset):
-        raise Problem(HTTPStatus.NOT_FOUND, "unknown_dataset", f"there is no dataset {wanted.dataset!r}")
+    _refuse_unknown_dataset(wanted.dataset)
     return wanted
 
 
-def _link(job: Job) -> str:
-    return url_for("jobs.show", job_id=job.id)
+def _refuse_unknown_dataset(name: str) -> None:
+    if not services().settings.directory(name):
+        raise Problem(HTTPStatus.NOT_FOUND, "unknown_dataset", f"there is no dataset {name!r}")
+
+
+def _link(job: Job, action: str = "show") -> str:
+    return url_for(f"jobs.{action}", job_id=job.id)
 
 
 def as_json(job: Job) -> dict[str, Any]:
@@ -161,6 +205,7 @@ def as_json(job: Job) -> dict[str, Any]:
     version = {"job": job.id} if job.outcome in ("held", "dry_run") else {"dataset": job.dataset}
     links = {
         "self": _link(job),
+        **({"retry": _link(job, "retry")} if job.is_final else {"cancel": _link(job, "cancel")}),
         "rejections": url_for("rejections.rejections", job_id=job.id),
         **({"diff": url_for("diff.users", job_id=job.id)} if job.has_version else {}),
         "features": url_for("features.rows", **version),

@@ -71,6 +71,7 @@ def test_a_waiting_job_says_so(client: FlaskClient, in_process: InProcess) -> No
         "error": None,
         "links": {
             "self": _path(job),
+            "cancel": f"{_path(job)}/cancel",
             "rejections": f"{_path(job)}/rejections",
             "features": "/api/v1/features?dataset=default",
             "publication": "/api/v1/datasets/default/publication",
@@ -130,6 +131,7 @@ def test_a_failed_job_shows_code_and_sentence(client: FlaskClient, in_process: I
 def test_the_links_of_a_job_lead_somewhere(client: FlaskClient, in_process: InProcess) -> None:
     links = client.get(_path(in_process.run())).get_json()["links"]
 
+    assert client.post(links.pop("retry")).status_code == 202
     assert {name: client.get(link).status_code for name, link in links.items()} == dict.fromkeys(links, 200)
 
 
