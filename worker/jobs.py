@@ -129,8 +129,13 @@ def submit(
     """
     if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
         return _same(earlier, request, parent_id), False
+    # The condition is for a dataset that is being published: ON CONFLICT alone would wait for that transaction.
     connection.execute(
-        sa.text("INSERT INTO datasets (name) VALUES (:dataset) ON CONFLICT DO NOTHING"), {"dataset": request.dataset}
+        sa.text(
+            "INSERT INTO datasets (name) SELECT :dataset WHERE NOT EXISTS (SELECT FROM datasets WHERE name = :dataset)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"dataset": request.dataset},
     )
     values = vars(request) | {"id": uuid6.uuid7(), "idempotency_key": idempotency_key, "parent_id": parent_id}
     row = _insert(connection, values, max_queued_jobs - _ALONE)

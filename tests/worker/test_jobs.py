@@ -115,6 +115,18 @@ def test_only_queued_jobs_fill_the_queue(in_process: InProcess) -> None:
     in_process.submit(max_queued_jobs=1)
 
 
+def test_a_job_is_submitted_while_its_dataset_is_being_published(in_process: InProcess) -> None:
+    """Publication holds the dataset's row until it commits; a worker that hangs then must not hold up who submits."""
+    published = in_process.run()
+    with in_process.engine.connect() as publishing:
+        update = "UPDATE datasets SET published_job_id = :id WHERE name = 'default'"
+        publishing.execute(sa.text(update), {"id": published.id})
+
+        with in_process.engine.begin() as connection:
+            connection.execute(sa.text("SET LOCAL statement_timeout = '10s'"))
+            jobs.submit(connection, request(), max_queued_jobs=1000)
+
+
 def test_the_same_key_and_request_bring_back_the_same_job(in_process: InProcess) -> None:
     first = in_process.submit(idempotency_key="k")
 
