@@ -11,7 +11,7 @@ import pyarrow.csv
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import account, features
+from etl import features
 from etl.contract import USERS
 from etl.engines import Engine
 from etl.features import USER_CATALOGUE
@@ -26,16 +26,10 @@ def table_of(job_id: UUID) -> sql.Identifier:
 
 
 def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
-    """Load the job's feature rows and rejections inside the caller's transaction.
+    """Load the job's feature rows into a table of its own, a partition of the versions; the caller commits.
 
-    Nobody sees the rows before that transaction commits, and a rollback leaves nothing behind.
+    Nobody asks for these rows before something points to them.
     """
-    load_users(engine, connection, job_id)
-    load_rejections(engine.stream(account.rejection_rows), connection, job_id)
-
-
-def load_users(engine: Engine, connection: Connection, job_id: UUID) -> None:
-    """Load the feature rows into a table of the job's own."""
     table, literal = table_of(job_id), sql.Literal(str(job_id))
     with connection.cursor() as cursor:
         # Thanks to the CHECK, attaching is a matter of the catalogue: Postgres need not read the rows again.
@@ -47,6 +41,9 @@ def load_users(engine: Engine, connection: Connection, job_id: UUID) -> None:
         )
         _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows))
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (job_id, user_id)").format(table))
+        cursor.execute(
+            sql.SQL("ALTER TABLE user_feature_versions ATTACH PARTITION {} FOR VALUES IN ({})").format(table, literal)
+        )
 
 
 def load_rejections(batches: Iterable[pa.RecordBatch], connection: Connection, job_id: UUID) -> None:

@@ -16,8 +16,8 @@ from etl.account import FileAccount
 from etl.engines import Engine
 from etl.extract import Progress, create_tables, extract
 from etl.files import Dataset, Snapshot
-from etl.load import load, user_rows
-from etl.publish import Outcome, Publication, Version, reconcile
+from etl.load import load, load_rejections, user_rows
+from etl.publish import Outcome, Publication, Transaction, Version, announce, reconcile
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
 OnStage = Callable[[str], AbstractContextManager[Progress]]
@@ -31,20 +31,26 @@ class Result:
     accounts: list[FileAccount]
 
 
+# Writes the result down, in the transaction of the publication.
+Finish = Callable[[Connection, Result], None]
+
+
 def run(
     *,
     job_id: UUID,
     dataset: str,
     files: Dataset,
     engine: Engine,
-    connection: Connection,
+    transaction: Transaction,
     publication: Publication,
+    finish: Finish,
     max_rejected_ratio: float,
     on_stage: OnStage,
-) -> Result:
-    """Derive a version of a dataset's features and hand it to `publication`, in a transaction that the caller commits.
+) -> None:
+    """Derive a version of a dataset's features, load it, and in one transaction hand it to `publication` and `finish`.
 
-    Raises BadInput for files that cannot be used, NotReconciled where a line went missing.
+    Raises BadInput for files that cannot be used, NotReconciled where a line went missing. A version that was loaded
+    and not kept by `publication` is a partition that nothing points to.
     """
     with on_stage("extract") as progress:
         inputs = extract(files, engine, progress)
@@ -55,11 +61,15 @@ def run(
     with on_stage("derive"):
         engine.make(features.steps)
     with on_stage("load"):
-        load(engine, connection, job_id)
-    with on_stage("publish"):
-        reconcile(connection, job_id, accounts)
-        outcome = publication(connection, _version(job_id, dataset, accounts, engine))
-    return Result(outcome, accounts)
+        with transaction() as connection:
+            load(engine, connection, job_id)
+        announce(transaction)
+    with transaction() as connection:
+        with on_stage("publish"):
+            load_rejections(engine.stream(account.rejection_rows), connection, job_id)
+            reconcile(connection, job_id, accounts)
+            outcome = publication(connection, _version(job_id, dataset, accounts, engine))
+        finish(connection, Result(outcome, accounts))
 
 
 def rehearse(engine: Engine) -> None:

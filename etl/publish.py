@@ -1,6 +1,8 @@
-"""Publication: reconcile, compare with what is published, attach, move the pointer, in the caller's one transaction."""
+"""Publication: reconcile, compare with what is published, move the pointer, in the caller's one transaction."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,6 +13,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from etl.account import FileAccount
 from etl.contract import USERS, LineCode
 from etl.load import table_of
+
+_READERS_PATIENCE_S = 2
+_LOOK_AGAIN_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,49 @@ class Outcome:
     detail: str | None = None
 
 
+# Opens a transaction, and commits it in the end.
+Transaction = Callable[[], AbstractContextManager[Connection]]
 # Makes something of a loaded version.
 Publication = Callable[[Connection, Version], Outcome]
 
 
 class NotReconciled(Exception):  # noqa: N818 - it reads as what it says
     """Lines went missing between the files and Postgres: a defect of the program, for which nothing is published."""
+
+
+def announce(transaction: Transaction) -> None:
+    """Return when every session knows the partitions that are attached by now; only then a pointer may lead to one.
+
+    A query is planned with the partitions that its session knows, and looks at the pointer a moment later. Where a new
+    partition and the pointer to it are committed in that moment, the query finds nothing at all.
+    """
+    _outlast_readers(transaction)
+    # A session that was just making its list of partitions may keep it although it was told of a change meanwhile. Who
+    # makes one now finds all of them. The statement changes nothing but has every session make its list again.
+    with transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ONLY user_feature_versions ALTER job_id SET STATISTICS -1")
+    _outlast_readers(transaction)
+
+
+def _outlast_readers(transaction: Transaction) -> None:
+    """Wait for the transactions that read versions just now; one that takes long has looked at the pointer long ago."""
+    with transaction() as connection:
+        readers = _readers(connection)
+    end = time.monotonic() + _READERS_PATIENCE_S
+    while readers and time.monotonic() < end:
+        time.sleep(_LOOK_AGAIN_S)
+        with transaction() as connection:
+            readers &= _readers(connection)
+
+
+def _readers(connection: Connection) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT virtualtransaction FROM pg_locks"
+            " WHERE relation = 'user_feature_versions'::regclass AND pid <> pg_backend_pid()"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return {reader for (reader,) in cursor}
 
 
 def has_version(connection: Connection, dataset: str) -> bool:
@@ -105,7 +147,6 @@ def _lock_pointer(connection: Connection, dataset: str) -> UUID | None:
 def _compare_users(connection: Connection, old: UUID, new: UUID) -> tuple[int, int]:
     """Count the users of the old version, and those of them whom the new one does not have."""
     with connection.cursor() as cursor:
-        # By the tables' own names: the new one is no partition yet.
         cursor.execute(
             sql.SQL(
                 "SELECT count(*), count(*) FILTER (WHERE new.user_id IS NULL)"
@@ -117,7 +158,7 @@ def _compare_users(connection: Connection, old: UUID, new: UUID) -> tuple[int, i
 
 
 def _keep(connection: Connection, version: Version, outcome: str) -> None:
-    """Attach the version's table and enter the version among those that are kept."""
+    """Enter the version among those that are kept."""
     row = {
         "job_id": str(version.job_id),
         "dataset": version.dataset,
@@ -126,11 +167,6 @@ def _keep(connection: Connection, version: Version, outcome: str) -> None:
         **version.summary,
     }
     with connection.cursor() as cursor:
-        cursor.execute(
-            sql.SQL("ALTER TABLE user_feature_versions ATTACH PARTITION {} FOR VALUES IN ({})").format(
-                table_of(version.job_id), sql.Literal(str(version.job_id))
-            )
-        )
         cursor.execute(
             sql.SQL("INSERT INTO dataset_versions ({}) VALUES ({})").format(
                 sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))

@@ -410,6 +410,12 @@ def next_of(connection: sa.Connection, dataset: str) -> UUID | None:
     return waiting
 
 
+def ended(connection: sa.Connection, job_ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of these jobs that have ended."""
+    query = sa.text("SELECT id FROM jobs WHERE id = ANY(:job_ids) AND state IN ('succeeded', 'failed', 'cancelled')")
+    return list(connection.execute(query, {"job_ids": job_ids}).scalars())
+
+
 def rejecting_without_version(connection: sa.Connection, keep: int) -> list[UUID]:
     """Return the jobs that have rejections and no version, such as failed ones, but the newest `keep` of each dataset.
 

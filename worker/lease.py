@@ -34,7 +34,7 @@ class Lease:
         self._stage: str | None = None
         self._progress: tuple[int, int, str] | None = None
         self._lost = False
-        self._interrupts: tuple[Callable[[], object], ...] = ()
+        self._interrupts: list[Callable[[], object]] = []
         self._interrupting = Lock()
         self._news = Event()
         self._ended = Event()
@@ -55,9 +55,10 @@ class Lease:
         self._thread.join()
 
     @contextmanager
-    def interrupting(self, *interrupts: Callable[[], object]) -> Iterator[None]:
-        """Call these, which end a query that is running, when the lease is lost while in here."""
-        self._interrupts = interrupts
+    def interrupting(self, interrupt: Callable[[], object]) -> Iterator[None]:
+        """Call this, which ends a query that is running, when the lease is lost while in here."""
+        with self._interrupting:
+            self._interrupts.append(interrupt)
         try:
             self._refuse_lost()
             yield
@@ -67,7 +68,7 @@ class Lease:
             raise
         finally:
             with self._interrupting:
-                self._interrupts = ()
+                self._interrupts.remove(interrupt)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
@@ -99,8 +100,9 @@ class Lease:
                     self._renew()
             if self._lost:
                 log.warning("the lease of attempt %d is lost", self._job.attempt)
-                while self._interrupt():
-                    time.sleep(_INTERRUPT_S)
+                self._interrupt()
+                while not self._ended.wait(_INTERRUPT_S):
+                    self._interrupt()
 
     def _renew(self) -> None:
         try:
@@ -111,10 +113,9 @@ class Lease:
         except SQLAlchemyError as error:
             log.warning("the lease could not be renewed: %s", error)
 
-    def _interrupt(self) -> bool:
-        """Do it again while there is something to interrupt: between two queries there is none that would end."""
+    def _interrupt(self) -> None:
+        """It is done until the attempt stops: between two queries there is none that would end."""
         with self._interrupting:
             for interrupt in self._interrupts:
                 with suppress(*database.CONNECTION_LOST):
                     interrupt()
-            return bool(self._interrupts)

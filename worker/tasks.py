@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from celery import Celery
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import account, engines, pipeline, publish, shortages
 from etl.account import TooManyRejections
@@ -16,7 +17,8 @@ from etl.errors import BadInput, Transient
 from etl.extract import Progress
 from etl.files import Dataset, Snapshot
 from etl.load import load_rejections
-from worker import database, jobs, logs, queue, spill
+from etl.pipeline import Result
+from worker import database, jobs, logs, queue, spill, versions
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -87,31 +89,51 @@ class Runner:
         files = Dataset(directory, self.settings.max_file_bytes)
         if job.mode == "publish" and not job.force and self._is_unchanged(job, files, lease):
             return "unchanged"
-        with self._etl_engine(job.engine) as engine, self.engine.begin() as connection:
-            jobs.sign(connection, job)
-            driver_connection = database.driver_connection(connection)
-            with lease.interrupting(engine.interrupt, driver_connection.cancel):
-                result = pipeline.run(
-                    job_id=job.id,
-                    dataset=job.dataset,
-                    files=files,
-                    engine=engine,
-                    connection=driver_connection,
-                    publication=PUBLICATIONS[job.mode],
-                    max_rejected_ratio=job.max_rejected_ratio,
-                    on_stage=lease.stage,
-                )
+        if job.attempt > 1:
+            versions.drop_unfinished(self.engine, job.id)
+        with self._etl_engine(job.engine) as engine:
+            return self._run(job, lease, files, engine)
+
+    def _run(self, job: Job, lease: Lease, files: Dataset, engine: Engine) -> str:
+        outcome = ""
+        publishing: sa.Connection
+
+        @contextmanager
+        def transaction() -> Iterator[Connection]:
+            nonlocal publishing
+            with self.engine.begin() as publishing:
+                jobs.sign(publishing, job)
+                connection = database.driver_connection(publishing)
+                with lease.interrupting(connection.cancel):
+                    yield connection
+
+        def finish(_: Connection, result: Result) -> None:
+            """In the publication's transaction: either both happened or neither did."""
+            nonlocal outcome
+            outcome = result.outcome.name
             lease.stop()
-            # In the publication's transaction: either both happened or neither did.
             jobs.succeed(
-                connection,
+                publishing,
                 job,
-                result.outcome.name,
+                outcome,
                 [of_file.as_json() for of_file in result.accounts],
                 lease.timings_ms,
                 outcome_detail=result.outcome.detail,
             )
-        return result.outcome.name
+
+        with lease.interrupting(engine.interrupt):
+            pipeline.run(
+                job_id=job.id,
+                dataset=job.dataset,
+                files=files,
+                engine=engine,
+                transaction=transaction,
+                publication=PUBLICATIONS[job.mode],
+                finish=finish,
+                max_rejected_ratio=job.max_rejected_ratio,
+                on_stage=lease.stage,
+            )
+        return outcome
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:
         """Finish the job at once where the published version was made from these very files."""

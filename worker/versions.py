@@ -1,6 +1,8 @@
 """The kept versions: the newest few of each dataset, the newest few of its dry runs, and always the published one."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -22,21 +24,53 @@ def drop_old(engine: sa.Engine, keep: int) -> None:
     """
     with engine.begin() as connection:
         _give_up_old(connection, keep)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
-        try:
+    try:
+        with _patient(engine) as connection:
             for job_id in jobs.rejecting_without_version(connection, keep):
                 _drop_rejections(connection, job_id)
             _finish_detaching(connection)
-            for job_id in _given_up(connection):
+            for job_id in [*_given_up(connection), *jobs.ended(connection, _unfinished(connection))]:
                 _drop(connection, job_id)
-                log.info("dropped an old version", extra={"job_id": str(job_id)})
-        except sa.exc.OperationalError as error:
-            if not isinstance(error.orig, QueryCanceled):
-                raise
-            log.info("an old version is in use and stays for now")
+                log.info("dropped a version", extra={"job_id": str(job_id)})
+    except sa.exc.OperationalError as error:
+        if not isinstance(error.orig, QueryCanceled):
+            raise
+        log.info("a version is in use and stays for now")
+
+
+def drop_unfinished(engine: sa.Engine, job_id: UUID) -> None:
+    """Drop what an earlier attempt has loaded and not published; the next one loads under the same name.
+
+    Raises OperationalError where a reader does not let go of it.
+    """
+    with _patient(engine) as connection:
+        if job_id in _unfinished(connection):
+            _finish_detaching(connection)
+            _drop(connection, job_id)
+
+
+@contextmanager
+def _patient(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Each statement by itself, and none for long."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"SET statement_timeout = {_PATIENCE_MS}"))
+        try:
+            yield connection
         finally:
             connection.execute(sa.text("RESET statement_timeout"))
+
+
+def _unfinished(connection: sa.Connection) -> list[UUID]:
+    """Return the jobs that have a table and no version: one that is loading, or one that ended in between."""
+    tables = connection.execute(
+        sa.text(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)"
+            " AND relname ~ '^user_feature_versions_[0-9a-f]{32}$'"
+        )
+    )
+    loaded = {UUID(name.rpartition("_")[2]) for name in tables.scalars()}
+    kept = set(connection.execute(sa.text("SELECT job_id FROM dataset_versions")).scalars())
+    return list(loaded - kept)
 
 
 def _finish_detaching(connection: sa.Connection) -> None:

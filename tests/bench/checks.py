@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import uuid6
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import engines, pipeline, publish
 from etl.engines import Engine
@@ -155,18 +156,24 @@ def _publish(variant: str, directory: Path, sa_engine: sa.Engine) -> dict[str, f
             ),
             {"id": job_id},
         )
-    with _engine() as engine, sa_engine.begin() as connection:
-        driver_connection = database.driver_connection(connection)
+
+    @contextmanager
+    def transaction() -> Iterator[Connection]:
+        with sa_engine.begin() as connection:
+            yield database.driver_connection(connection)
+
+    with _engine() as engine:
         if variant == "unchecked":
-            unchecked.run(job_id, directory, engine, driver_connection)
+            unchecked.run(job_id, directory, engine, transaction)
         else:
             pipeline.run(
                 job_id=job_id,
                 dataset="default",
                 files=Dataset(directory, 1 << 40),
                 engine=engine,
-                connection=driver_connection,
+                transaction=transaction,
                 publication=publish.publish,
+                finish=lambda _connection, _result: None,
                 max_rejected_ratio=0.1,
                 on_stage=on_stage,
             )

@@ -11,25 +11,28 @@ from uuid import UUID
 import ibis
 import pyarrow as pa
 import pyarrow.csv
-from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import features, load, pipeline, publish
 from etl.arrow import TYPES
 from etl.contract import TABLES, USER_EXPERIMENTS, Table
 from etl.engines import Engine
 from etl.files import READ_BYTES, Dataset, Snapshot
+from etl.publish import Transaction
 from etl.validate import Step
 
 
-def run(job_id: UUID, directory: Path, engine: Engine, connection: Connection) -> None:
-    """Publish the features of a dataset, in a transaction that the caller commits."""
+def run(job_id: UUID, directory: Path, engine: Engine, transaction: Transaction) -> None:
+    """Publish the features of a dataset."""
     snapshots = [_read(Dataset(directory, 1 << 40), table, engine) for table in TABLES]
     engine.make(_steps)
     engine.make(features.steps)
-    load.load_users(engine, connection, job_id)
+    with transaction() as connection:
+        load.load(engine, connection, job_id)
+    publish.announce(transaction)
     [summary] = [row for batch in engine.stream(features.experiment_summary) for row in batch.to_pylist()]
     version = publish.Version(job_id, "default", pipeline.fingerprint(snapshots), summary)
-    publish.publish(connection, version)
+    with transaction() as connection:
+        publish.publish(connection, version)
 
 
 def _read(dataset: Dataset, table: Table, engine: Engine) -> Snapshot:

@@ -1,7 +1,7 @@
 """The pipeline as a test runs it: files in a folder -> a version in a real Postgres."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,42 +67,52 @@ class Service:
         max_rejected_ratio: float = 1,
         before_commit: Callable[[psycopg2.extensions.connection], object] = lambda _connection: None,
     ) -> Result:
-        with (
-            engines.connect(
-                "duckdb", memory_bytes=1 << 29, threads=2, spill_directory=self.spill_directory
-            ) as etl_engine,
-            self.engine.begin() as connection,
-        ):
-            result = pipeline.run(
+        results: list[Result] = []
+
+        def finish(connection: psycopg2.extensions.connection, result: Result) -> None:
+            results.append(result)
+            before_commit(connection)
+
+        with engines.connect(
+            "duckdb", memory_bytes=1 << 29, threads=2, spill_directory=self.spill_directory
+        ) as etl_engine:
+            pipeline.run(
                 job_id=job_id or self.new_job(dataset),
                 dataset=dataset,
                 files=dataset_in(directory),
                 engine=etl_engine,
-                connection=database.driver_connection(connection),
+                transaction=self.transaction,
                 publication=publication,
+                finish=finish,
                 max_rejected_ratio=max_rejected_ratio,
                 on_stage=no_stage,
             )
-            before_commit(database.driver_connection(connection))
-        return result
+        return results[0]
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg2.extensions.connection]:
+        with self.engine.begin() as connection:
+            yield database.driver_connection(connection)
 
     @contextmanager
     def trial(self, directory: Path, job_id: UUID, etl_engine: Engine) -> Iterator[tuple[Result, sa.Connection]]:
         """Run in a transaction that sees what is published and of which nothing stays, here and in the engine."""
+        results: list[Result] = []
         etl_engine._connection.begin()
         try:
             with self.engine.connect() as connection:
-                result = pipeline.run(
+                pipeline.run(
                     job_id=job_id,
                     dataset="default",
                     files=dataset_in(directory),
                     engine=etl_engine,
-                    connection=database.driver_connection(connection),
+                    transaction=lambda: nullcontext(database.driver_connection(connection)),
                     publication=publish.publish,
+                    finish=lambda _, result: results.append(result),
                     max_rejected_ratio=1,
                     on_stage=no_stage,
                 )
-                yield result, connection
+                yield results[0], connection
                 connection.rollback()
         finally:
             etl_engine._connection.rollback()

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -27,8 +28,9 @@ def run(folder: Path, job_id: str, database_url: str) -> str:
                 dataset="default",
                 files=dataset_in(folder),
                 engine=engine,
-                connection=connection,
+                transaction=lambda: nullcontext(connection),
                 publication=publish.publish,
+                finish=lambda _connection, _result: None,
                 max_rejected_ratio=1,
                 on_stage=no_stage,
             )

@@ -143,10 +143,10 @@ class Ledger(RuleBasedStateMachine):
     def begin_to_publish(self, drawn: Any) -> None:
         """Everything but the commit. One at a time: a second one would wait for the lock on the parent table."""
         attempt = drawn.draw(sampled_from([attempt for attempt in self.attempts if not attempt.transaction]))
+        table = f'"user_feature_versions_{attempt.job.id.hex}"'
+        self._execute(f"CREATE TABLE IF NOT EXISTS {table} (LIKE user_feature_versions INCLUDING DEFAULTS)")
         attempt.transaction = self.engine.connect()
         jobs.sign(attempt.transaction, attempt.job)
-        table = f'"user_feature_versions_{attempt.job.id.hex}"'
-        attempt.transaction.execute(sa.text(f"CREATE TABLE {table} (LIKE user_feature_versions INCLUDING DEFAULTS)"))
         publish.publish(
             database.driver_connection(attempt.transaction),
             Version(attempt.job.id, attempt.job.dataset, "fingerprint", {}),

@@ -1,7 +1,7 @@
 """Real worker and sweeper processes: what becomes of a job when one of them dies.
 
-A job is held in the middle without touching the code: the test locks the table that publication must alter, so the job
-stays in its stage `publish`, rows loaded and nothing committed, for as long as the test likes.
+A job is held in the middle without touching the code: the test locks the table that publication writes, so the job
+stays in its stage `publish`, rows loaded and nothing published, for as long as the test likes.
 """
 
 import json
@@ -20,10 +20,16 @@ from flask.testing import FlaskClient
 from tests.bench.generate import generate
 from tests.conftest import InProcess, Programs
 from tests.servers import wait_until
-from worker import jobs, presence, queue, sweeper
+from worker import jobs, presence, queue, sweeper, versions
 from worker.jobs import Job
 
 LONG_UNRUNG = "UPDATE jobs SET rung_at = now() - interval '1 hour'"
+
+# What an attempt waits for in a stage while somebody holds this; readers do not wait.
+LOCKS = {
+    "load": "LOCK TABLE user_feature_versions IN SHARE UPDATE EXCLUSIVE MODE",
+    "publish": "LOCK TABLE dataset_versions IN SHARE MODE",
+}
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def app(in_process: InProcess) -> Celery:
 def _publication_held_up(in_process: InProcess) -> Iterator[None]:
     """Nobody can publish in here; reading goes on."""
     with in_process.engine.begin() as connection:
-        connection.execute(sa.text("LOCK TABLE user_feature_versions IN SHARE UPDATE EXCLUSIVE MODE"))
+        connection.execute(sa.text(LOCKS["publish"]))
         yield
 
 
@@ -127,6 +133,7 @@ def test_a_process_that_is_killed_three_times_fails_its_job(
 
     assert done.error_code == "worker_lost"
     assert in_process.published() is None
+    versions.drop_old(in_process.engine, keep=5)
     assert in_process.tables_of_versions() == set()
 
 
@@ -187,16 +194,11 @@ def _write_large_dataset(directory: Path, experiments: int = 300_000) -> None:
 @contextmanager
 def _held_in(in_process: InProcess, stage: str) -> Iterator[None]:
     """Enough lines for the engine to be at work for a while; Postgres is made to wait in the two last stages."""
-    tables = {"load": "rejections", "publish": "user_feature_versions"}
-    if stage not in tables:
-        experiments = 2_000_000
-        generate(
-            in_process.settings.data_dir, experiments=experiments, users=20_000, compounds=500, shuffled=True, seed=1
-        )
+    if stage not in LOCKS:
+        directory = in_process.settings.data_dir
+        generate(directory, experiments=2_000_000, users=20_000, compounds=500, shuffled=True, seed=1)
     with in_process.engine.begin() as connection:
-        connection.execute(sa.text(f"LOCK TABLE {tables.get(stage, 'rejections')} IN SHARE UPDATE EXCLUSIVE MODE"))
-        if stage == "load":
-            connection.execute(sa.text("LOCK TABLE rejections IN EXCLUSIVE MODE"))
+        connection.execute(sa.text(LOCKS.get(stage, "SELECT 1")))
         yield
 
 
