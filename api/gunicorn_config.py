@@ -1,15 +1,15 @@
 """How gunicorn serves the API. Its names are gunicorn's settings."""
 
 import logging
-import os
 from typing import Any
 
 from gunicorn.glogging import Logger
 
 from api.services import THREADS
 from worker import logs
+from worker.settings import Settings
 
-bind = os.environ.get("API_BIND", "127.0.0.1:8000")
+bind = Settings.from_env().api_bind
 worker_class = "gthread"
 workers = 2
 threads = THREADS

@@ -96,7 +96,7 @@ def test_every_variable_that_is_read_is_listed() -> None:
 def test_every_setting_is_passed_on_into_containers() -> None:
     environment = Environment()
     Settings.from_env(environment)
-    about_places = {"DATA_DIR", "STATE_DIR", "RUN_DIR"}  # the image has its own
+    about_places = {"DATA_DIR", "STATE_DIR", "RUN_DIR", "API_BIND"}  # the image has its own
     [passed_on] = re.findall(r"settings=\(([^)]*)\)", (ROOT / "scripts/run.sh").read_text())
     compose = (ROOT / "docker-compose.yml").read_text()
 

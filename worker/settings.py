@@ -16,7 +16,7 @@ DATASET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ENGINES = ("duckdb",)
 SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL"})
 
-_SIZE_MIN, _THREADS_MAX = 64 << 20, 256
+_SIZE_MIN, _THREADS_MAX, _PORT_MAX = 64 << 20, 256, 65535
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -33,6 +33,7 @@ class Settings:
     state_dir: Path
     database_url: str
     redis_url: str
+    api_bind: str
     api_token: str | None
     trusted_hosts: tuple[str, ...]
     etl_engine: str
@@ -74,6 +75,7 @@ class Settings:
                 _url("redis", "rediss", "unix"),
                 "redis://:PASSWORD@HOST:PORT/DB, rediss:// the same with TLS, or unix://PATH?db=DB",
             ),
+            api_bind=read("API_BIND", "127.0.0.1:8000", _bind, "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
             api_token=read("API_TOKEN", None, _token, "visible ASCII characters without blanks"),
             trusted_hosts=read(
                 "TRUSTED_HOSTS", ("localhost", "127.0.0.1", "[::1]"), _hosts, "host names, separated by commas"
@@ -155,6 +157,13 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _bind(text: str) -> str:
+    match = re.fullmatch(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", text)
+    if not match or not 1 <= int(match[1]) <= _PORT_MAX:
+        raise ValueError(text)
+    return text
 
 
 def _token(text: str) -> str | None:

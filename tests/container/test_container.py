@@ -102,11 +102,19 @@ def test_a_program_that_ends_without_having_been_asked_ends_the_container(contai
     assert "program sweeper ended without having been asked to" in container.logs()
 
 
-def test_a_wrong_setting_is_told_before_anything_starts(containers: Containers) -> None:
-    container = containers.start("--env", "MAX_REJECTED_RATIO=lots")
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("MAX_REJECTED_RATIO=lots", "MAX_REJECTED_RATIO='lots': a number from 0 to 1"),
+        ("API_BIND=0.0.0.0:http", "API_BIND='0.0.0.0:http': HOST:PORT"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_anything_starts(setting: str, told: str, containers: Containers) -> None:
+    container = containers.start("--env", setting)
 
     assert container.ended() != 0
-    assert "MAX_REJECTED_RATIO='lots': a number from 0 to 1" in container.logs()
+    assert told in container.logs()
+    assert "spawned" not in container.logs()
 
 
 def test_a_volume_of_another_postgres_is_refused(containers: Containers) -> None:

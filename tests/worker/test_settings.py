@@ -16,6 +16,7 @@ def test_without_any_variable_the_defaults_of_the_design_hold() -> None:
     assert settings.state_dir == Path("/var/lib/experiment-etl")
     assert settings.database_url.startswith("postgresql://")
     assert settings.redis_url.startswith("unix://")
+    assert settings.api_bind == "127.0.0.1:8000"
     assert settings.api_token is None
     assert settings.trusted_hosts == ("localhost", "127.0.0.1", "[::1]")
     assert settings.etl_engine == "duckdb"
@@ -45,6 +46,9 @@ def test_the_embedded_servers_are_where_the_programs_run() -> None:
         ("STATE_DIR", "/somewhere", "state_dir", Path("/somewhere")),
         ("DATABASE_URL", "postgresql://u:p@host:5433/db", "database_url", "postgresql://u:p@host:5433/db"),
         ("REDIS_URL", "redis://:p@host:6380/1", "redis_url", "redis://:p@host:6380/1"),
+        ("API_BIND", "0.0.0.0:8000", "api_bind", "0.0.0.0:8000"),
+        ("API_BIND", "[::1]:65535", "api_bind", "[::1]:65535"),
+        ("API_BIND", "localhost:1", "api_bind", "localhost:1"),
         ("API_TOKEN", "0123456789abcdef", "api_token", "0123456789abcdef"),
         ("TRUSTED_HOSTS", "etl.example.com, 10.0.0.1", "trusted_hosts", ("etl.example.com", "10.0.0.1")),
         ("ETL_ENGINE", "duckdb", "etl_engine", "duckdb"),
@@ -68,6 +72,7 @@ def test_a_variable_is_read(variable: str, text: str, field: str, value: Any) ->
     [
         "DATABASE_URL",
         "REDIS_URL",
+        "API_BIND",
         "API_TOKEN",
         "TRUSTED_HOSTS",
         "ETL_ENGINE",
@@ -85,6 +90,13 @@ def test_an_empty_variable_is_one_that_is_not_set(variable: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "allowed"),
     [
+        ("API_BIND", "8000", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
+        ("API_BIND", ":8000", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
+        ("API_BIND", "localhost", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
+        ("API_BIND", "0.0.0.0:0", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
+        ("API_BIND", "0.0.0.0:65536", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
+        ("API_BIND", "::1:8000", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
+        ("API_BIND", "unix:/tmp/api.sock", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
         ("TRUSTED_HOSTS", " , ", "host names, separated by commas"),
         ("ETL_ENGINE", "pandas", "one of duckdb"),
         ("ETL_MEMORY_LIMIT", "much", "a size from 64MiB on, such as 512MiB or 2GiB"),
