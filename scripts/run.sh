@@ -31,15 +31,22 @@ main() {
   local data='' port=8000 postgres_port=5432 native=false
   while (($#)); do
     case $1 in
-      --data) data=${2:?"--data needs a folder"}; shift 2 ;;
-      --port) port=${2:?"--port needs a number"}; shift 2 ;;
-      --postgres-port) postgres_port=${2:?"--postgres-port needs a number"}; shift 2 ;;
+      --data | --port | --postgres-port)
+        [[ -n ${2:-} && $2 != --* ]] || die "$1 needs a value (run.sh --help)"
+        case $1 in
+          --data) data=$2 ;;
+          --port) port=$2 ;;
+          --postgres-port) postgres_port=$2 ;;
+        esac
+        shift 2
+        ;;
       --native) native=true; shift ;;
       -h | --help) usage; exit ;;
       *) usage >&2; exit 64 ;;
     esac
   done
-  [[ $port =~ ^[0-9]{1,5}$ && $postgres_port =~ ^[0-9]{1,5}$ ]] || die "a port is a number"
+  check_port --port "$port"
+  check_port --postgres-port "$postgres_port"
   if [[ -n $data ]]; then
     [[ -d $data ]] || die "there is no folder $data"
     data=$(cd "$data" && pwd)
@@ -49,6 +56,12 @@ main() {
     run_container
   else
     run_natively
+  fi
+}
+
+check_port() {
+  if ! [[ $2 =~ ^[1-9][0-9]{0,4}$ ]] || (($2 > 65535)); then
+    die "$1 $2: a port is a number from 1 to 65535"
   fi
 }
 

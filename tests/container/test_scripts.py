@@ -87,6 +87,27 @@ def test_every_script_has_a_help_that_names_its_use(tmp_path: Path) -> None:
         assert script.name in run(script.name, "--help", cwd=tmp_path).stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--port", "0"], "--port 0: a port is a number from 1 to 65535"),
+        (["--port", "99999"], "--port 99999: a port is a number from 1 to 65535"),
+        (["--postgres-port", "http"], "--postgres-port http: a port is a number from 1 to 65535"),
+        (["--data"], "--data needs a value"),
+        (["--data", "--native"], "--data needs a value"),
+        (["--data", "/nowhere"], "there is no folder /nowhere"),
+    ],
+)
+def test_what_cannot_be_a_port_or_a_folder_is_refused_in_a_sentence(
+    options: list[str], told: str, tmp_path: Path
+) -> None:
+    refused = run("run.sh", *options, cwd=tmp_path, check=False)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"run.sh: {told}")
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path) -> None:
     secrets = {"POSTGRES_PASSWORD": "p0stgres", "REDIS_PASSWORD": "r3dis", "API_TOKEN": "t0ken", "PORT": str(PORT)}
     secrets["EXPERIMENT_ETL_NAME"] = image
