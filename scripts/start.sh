@@ -139,7 +139,7 @@ start_postgres() {
   refuse_other_major
   lock_cluster
   [[ -e $cluster/PG_VERSION ]] || create_cluster
-  set_logins
+  prepare_cluster
   write_access_rules
 
   local addresses=''
@@ -231,11 +231,7 @@ CREATE ROLE etl LOGIN;
 
 CREATE ROLE reader NOLOGIN;
 
-CREATE DATABASE $database OWNER etl;
-
-REVOKE ALL ON DATABASE $database FROM PUBLIC;
-
-GRANT CONNECT ON DATABASE $database TO reader;
+CREATE DATABASE $database;
 
 SQL
   initdb --pgdata="$new" --sync-only >/dev/null
@@ -244,14 +240,17 @@ SQL
   say INFO "created a Postgres $major cluster in $cluster"
 }
 
-# Passwords come from the environment at every start, and go when their variable goes. They are set before
-# the server listens, over a pipe: no command line and no log shows them.
-set_logins() {
+# What is set anew at every start, in one session before the server listens: access, and the passwords of the
+# environment, which go when their variable goes. They come over a pipe: no command line and no log shows them.
+prepare_cluster() {
   local etl_password reader_password reader_login=NOLOGIN
   sql_password etl_password POSTGRES_PASSWORD
   sql_password reader_password READER_PASSWORD
   [[ -z ${READER_PASSWORD:-} ]] || reader_login=LOGIN
-  single_user "$cluster" postgres <<SQL
+  # The checkpoint at the session's end makes all of it durable.
+  single_user "$cluster" "$database" -c synchronous_commit=off <<SQL
+$(<"$home/scripts/service/access.sql")
+
 ALTER ROLE etl PASSWORD $etl_password;
 
 ALTER ROLE reader $reader_login PASSWORD $reader_password;
