@@ -111,12 +111,14 @@ start_alone() {
 
 start_api() {
   unset PYTHONPATH
+  raise_oom_score 200
   await "the database" database_answers
   exec setpriv --pdeathsig TERM gunicorn --config python:api.gunicorn_config api.wsgi:app
 }
 
 start_worker() {
   unset PYTHONPATH
+  raise_oom_score 300
   await "the database" database_answers
   await "Redis" redis_answers
   # The three that have no setting. Workers need not know each other, and asking takes a second.
@@ -125,11 +127,13 @@ start_worker() {
 
 start_sweeper() {
   unset PYTHONPATH
+  raise_oom_score 200
   await "the database" database_answers
   exec setpriv --pdeathsig TERM python -m worker.sweeper
 }
 
 start_redis() {
+  raise_oom_score 200
   exec setpriv --pdeathsig TERM redis-server - <<<"$(redis_configuration)"
 }
 
@@ -308,6 +312,18 @@ REDIS
   else
     echo "port 0"
   fi
+}
+
+# --- memory ----------------------------------------------------------------------------------------
+
+# When memory runs out the kernel kills what has the highest score. Nobody without privileges may lower one, so
+# Postgres keeps the score that the service was started with, and all others stand before it: first the worker's child,
+# which raises its own further. (PG_OOM_ADJUST_FILE is for a postmaster whose score root has lowered.)
+raise_oom_score() {
+  local score
+  score=$(($(</proc/self/oom_score_adj) + $1))
+  # It may be forbidden on a machine that is hardened; the service runs as well without.
+  echo $((score < 1000 ? score : 1000)) 2>/dev/null >/proc/self/oom_score_adj || true
 }
 
 # --- waiting ---------------------------------------------------------------------------------------

@@ -61,6 +61,31 @@ def test_what_the_service_writes_is_its_own(published: Container) -> None:
     assert published.execute(find) == ""
 
 
+def test_the_kernel_would_kill_postgres_last(published: Container) -> None:
+    script = 'for at in /proc/[0-9]*; do echo "$(<$at/oom_score_adj) $(<$at/comm) $(tr "\\0" " " <$at/cmdline)"; done'
+    scores: dict[str, set[int]] = {"postgres": set(), "redis-server": set(), "celery": set()}
+    scores |= {"gunicorn": set(), "worker.sweeper": set(), "supervisord": set()}
+    for line in published.execute(script).splitlines():
+        score, _, command = line.partition(" ")
+        for program, found in scores.items():
+            if program in command and "echo" not in command:
+                found.add(int(score))
+
+    lowest = scores["postgres"]
+    assert len(lowest) == 1
+    assert scores["supervisord"] == lowest
+    base = min(lowest)
+    assert scores["redis-server"] == scores["gunicorn"] == scores["worker.sweeper"] == {base + 200}
+    assert min(scores["celery"]) == base + 300
+
+
+def test_a_score_that_the_service_is_started_with_is_added_to(containers: Containers) -> None:
+    container = containers.start_ready("--oom-score-adj", "900")
+
+    assert container.execute("cat /proc/$(pgrep --oldest redis-server)/oom_score_adj").strip() == "1000"
+    assert container.execute("cat /proc/$(pgrep --oldest postgres)/oom_score_adj").strip() == "900"
+
+
 def test_a_reader_needs_the_right_password_over_the_network(published: Container) -> None:
     with closing(reader(published)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT (SELECT count(*) FROM user_features), (SELECT count(*) FROM experiment_summary)")
