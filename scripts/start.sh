@@ -144,6 +144,7 @@ start_postgres() {
   lock_cluster
   [[ -e $cluster/PG_VERSION ]] || create_cluster
   prepare_cluster
+  remove_orphans
   write_access_rules
 
   local addresses=''
@@ -259,7 +260,22 @@ ALTER ROLE etl PASSWORD $etl_password;
 
 ALTER ROLE reader $reader_login PASSWORD $reader_password;
 
+COPY (
+$(<"$home/scripts/service/orphans.sql")
+) TO '$RUN_DIR/orphans';
+
 SQL
+}
+
+# After the session's checkpoint: no recovery will ask for one of the files again.
+remove_orphans() {
+  local file size
+  while read -r file; do
+    size=$(stat --format %s "$cluster/$file")
+    rm "$cluster/$file"
+    say INFO "removed $file ($size bytes): a server that was killed left it, and it is no table's"
+  done <"$RUN_DIR/orphans"
+  rm "$RUN_DIR/orphans"
 }
 
 # sql_password NAME VARIABLE: sets NAME to the SQL literal of what is in VARIABLE.
