@@ -3,6 +3,7 @@
 from flask import Flask
 
 from api import (
+    bodies,
     dashboard,
     datasets,
     diff,
@@ -12,6 +13,7 @@ from api import (
     problems,
     publications,
     rejections,
+    request_ids,
     security,
     services,
 )
@@ -23,6 +25,8 @@ def create_app(settings: Settings) -> Flask:
     """Return the application; it opens no connection before the first request."""
     app = Flask(__name__, static_folder=None)  # the dashboard has its own
     app.json = IsoJSON(app)
+    bodies.init_app(app)
+    request_ids.init_app(app)
     services.init_app(app, settings)
     problems.init_app(app)
     security.init_app(app, settings)

@@ -3,14 +3,15 @@
 import logging
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from flask import Flask, Response, json
+from gunicorn.http.errors import ParseException
 from psycopg2.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from api import request_ids
 from worker.jobs import UnknownJob
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Problem, response)
     app.register_error_handler(UnknownJob, _unknown_job)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ParseException, _malformed_body)
     app.register_error_handler(OperationalError, _database_away)
     app.register_error_handler(PoolTimeout, _database_away)
     app.register_error_handler(ProgrammingError, _schema_away)
@@ -71,6 +73,11 @@ def _http_error(error: HTTPException) -> Response:
     return response(Problem(status, code, error.description or status.phrase, headers=headers))
 
 
+def _malformed_body(_error: ParseException) -> Response:
+    """What the server finds out only when a view reads the body: chunks that are none. It closes the connection."""
+    return response(Problem(HTTPStatus.BAD_REQUEST, "bad_request", "the body is not sent as HTTP has it"))
+
+
 def _unknown_job(_error: UnknownJob) -> Response:
     return response(Problem(HTTPStatus.NOT_FOUND, "unknown_job", "there is no job with this id"))
 
@@ -93,13 +100,12 @@ def _unavailable(code: str, detail: str) -> Response:
 
 
 def _internal_error(_error: Exception) -> Response:
-    request_id = uuid4().hex
-    log.exception("internal error", extra={"request_id": request_id})
+    log.exception("internal error")
     return response(
         Problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal_error",
             "internal error; the log has it under this request_id",
-            request_id=request_id,
+            request_id=request_ids.current(),
         )
     )

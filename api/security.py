@@ -11,7 +11,11 @@ from flask import Flask, Response, request
 from api.problems import Problem
 from worker.settings import Settings
 
-OPEN_ENDPOINTS = frozenset({"health.healthz", "health.readyz"})
+# What a token does not close: whether the service is alive, and the page without its data. A browser sends no token for
+# a page, and the page is what asks for one.
+OPEN_ENDPOINTS = frozenset({"health.healthz", "health.readyz", "dashboard.page", "dashboard.static"})
+
+# For every request; a view that takes more says so itself: request.max_content_length = ...
 REQUEST_BYTES_MAX = 64 * 1024
 
 _HEADERS = {
@@ -27,20 +31,25 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def refuse_strangers() -> None:
-        if not _is_trusted(request.host, settings.trusted_hosts):
-            raise Problem(HTTPStatus.BAD_REQUEST, "untrusted_host", f"this service is not called {request.host!r}")
-        if request.endpoint in OPEN_ENDPOINTS:
-            return
-        if settings.api_token and request.path.startswith("/api/"):
+        _refuse_foreign_host(settings.trusted_hosts)
+        if not settings.api_token:
+            _refuse_foreign_page()
+        elif request.endpoint not in OPEN_ENDPOINTS:  # unknown paths have none: a stranger cannot find out which exist
             _require_token(settings.api_token)
-        elif not settings.api_token:
-            _refuse_foreign_origin()
+        _refuse_form()
 
     @app.after_request
     def add_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+
+def _refuse_foreign_host(trusted: Collection[str]) -> None:
+    """Take the header as it is: without one, `request.host` would be the address that the service listens on."""
+    host = request.headers.get("Host", "")
+    if not _is_trusted(host, trusted):
+        raise Problem(HTTPStatus.BAD_REQUEST, "untrusted_host", f"this service is not called {host!r}")
 
 
 def _is_trusted(host: str, trusted: Collection[str]) -> bool:
@@ -50,6 +59,11 @@ def _is_trusted(host: str, trusted: Collection[str]) -> bool:
 
 
 def _require_token(token: str) -> None:
+    """Wrong tokens are not counted.
+
+    A token is too long to be guessed, and a limit would shut out all who share an address with one that has an old
+    token: behind Docker's proxy everybody does.
+    """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
         raise Problem(
@@ -60,8 +74,34 @@ def _require_token(token: str) -> None:
         )
 
 
-def _refuse_foreign_origin() -> None:
-    """Without a token anyone who can send a request may; a page of another site must not send one for its visitor."""
+def _refuse_foreign_page() -> None:
+    """Without a token anyone who can send a request may; a page of another site must not send one for its visitor.
+
+    Browsers name the page's origin, at least with what is not GET; the newer ones also say how it relates to this one.
+    A link to here may be followed from anywhere. Other ports of this host are other services: "same-site" is foreign.
+    """
     origin = request.headers.get("Origin")
-    if origin and urlsplit(origin).netloc != request.host:
-        raise Problem(HTTPStatus.FORBIDDEN, "foreign_origin", f"requests from pages of {origin} are not accepted")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise _foreign(origin)
+    follows_link = request.method in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not follows_link:
+        raise _foreign("another site")
+
+
+def _foreign(origin: str) -> Problem:
+    return Problem(HTTPStatus.FORBIDDEN, "foreign_origin", f"requests from pages of {origin} are not accepted")
+
+
+def _refuse_form() -> None:
+    """Any page can send a form or plain text here, and an old browser does not say from where.
+
+    It always names the type, also of an empty body. JSON and any PUT it does not send without asking here first, and
+    that is never granted.
+    """
+    if request.method == "PUT" or request.mimetype == "application/json":
+        return
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if has_body or (request.mimetype and request.method == "POST"):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", "send the body as JSON, with Content-Type: application/json"
+        )

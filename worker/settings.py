@@ -76,7 +76,7 @@ class Settings:
                 "redis://:PASSWORD@HOST:PORT/DB, rediss:// the same with TLS, or unix://PATH?db=DB",
             ),
             api_bind=read("API_BIND", "127.0.0.1:8000", _bind, "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
-            api_token=read("API_TOKEN", None, _token, "visible ASCII characters without blanks"),
+            api_token=read("API_TOKEN", None, _token, "16 or more visible ASCII characters without blanks"),
             trusted_hosts=read(
                 "TRUSTED_HOSTS", ("localhost", "127.0.0.1", "[::1]"), _hosts, "host names, separated by commas"
             ),
@@ -167,7 +167,7 @@ def _bind(text: str) -> str:
 
 
 def _token(text: str) -> str | None:
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
+    if not re.fullmatch(r"[\x21-\x7e]{16,}", text):
         raise ValueError(text)
     return text
 

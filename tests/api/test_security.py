@@ -46,8 +46,20 @@ def test_every_route_but_those_for_strangers_wants_the_token(guarded: FlaskClien
     assert in_process.query("SELECT id FROM jobs") == []
 
 
+def test_a_new_route_is_closed_wherever_it_is(client_with: ClientWith) -> None:
+    client = client_with(api_token=TOKEN)
+    paths = ("/openapi.json", "/docs", "/metrics", "/health")
+    for path in paths:
+        client.application.add_url_rule(path, path, lambda: "secret")
+
+    for path in paths:
+        problem(client.get(path), 401, "token_required")
+
+
 def test_a_path_that_does_not_exist_wants_the_token_too(guarded: FlaskClient) -> None:
     """Otherwise a stranger could find out which do."""
+    problem(guarded.get("/absent"), 401, "token_required")
+    problem(guarded.post("/"), 401, "token_required")
     problem(guarded.get("/api/v1/absent"), 401, "token_required")
     problem(guarded.delete("/api/v1/jobs"), 401, "token_required")
 
@@ -145,6 +157,70 @@ def test_with_the_token_it_does_not_matter_where_a_request_comes_from(guarded: F
     headers = {"Origin": "https://tools.example", "Authorization": f"Bearer {TOKEN}"}
 
     assert guarded.post("/api/v1/jobs", headers=headers).status_code == 202
+
+
+def test_a_request_that_a_browser_marks_as_another_sites_is_a_403(client: FlaskClient, in_process: InProcess) -> None:
+    """Another port of this host is the same site, and another service."""
+    for site in ("cross-site", "same-site"):
+        for method in ("GET", "POST"):
+            response = client.open("/api/v1/jobs", method=method, headers={"Sec-Fetch-Site": site})
+            problem(response, 403, "foreign_origin")
+        form = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        problem(client.post("/api/v1/jobs", headers=form), 403, "foreign_origin")
+
+    assert in_process.query("SELECT id FROM jobs") == []
+
+
+def test_a_link_on_another_site_may_be_followed(client: FlaskClient) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+
+    assert client.get("/", headers=headers).status_code == 200
+
+
+def test_the_services_own_page_and_what_a_person_types_are_answered(client: FlaskClient) -> None:
+    for site in ("same-origin", "none"):
+        assert client.post("/api/v1/jobs", headers={"Sec-Fetch-Site": site}).status_code == 202
+
+
+FORMS = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b")
+
+
+def test_a_form_is_a_415_also_an_empty_one_of_an_old_browser(client: FlaskClient, in_process: InProcess) -> None:
+    """It says neither Origin nor Sec-Fetch-Site, and a page needs no leave to send it."""
+    for content_type in FORMS:
+        for body in (b"", b'{"dataset": "default"}'):
+            problem(client.post("/api/v1/jobs", data=body, content_type=content_type), 415, "not_json")
+    problem(client.post("/api/v1/jobs", data=b"{}", content_type=""), 415, "not_json")
+
+    assert in_process.query("SELECT id FROM jobs") == []
+
+
+def test_a_form_is_a_415_also_where_no_body_is_read(client: FlaskClient) -> None:
+    for content_type in FORMS:
+        problem(client.post("/api/v1/absent", data=b"x", content_type=content_type), 415, "not_json")
+        problem(client.get("/api/v1/jobs", data=b"x", content_type=content_type), 415, "not_json")
+
+
+# --- request ids
+
+
+def test_every_answer_carries_an_id_of_its_own(client: FlaskClient) -> None:
+    paths = ("/", "/healthz", "/api/v1/jobs", "/absent", "/api/v1/jobs?limit=x")
+    ids = [client.get(path).headers["X-Request-Id"] for path in paths]
+
+    assert all(re.fullmatch(r"[0-9a-f]{32}", request_id) for request_id in ids)
+    assert len(set(ids)) == len(paths)
+
+
+def test_an_id_that_the_client_gives_is_taken(client: FlaskClient) -> None:
+    for given in ("1", "a.b_c-D", "x" * 64):
+        assert client.get("/healthz", headers={"X-Request-Id": given}).headers.getlist("X-Request-Id") == [given]
+
+
+def test_an_id_that_could_forge_a_line_or_a_header_is_not_taken(client: FlaskClient) -> None:
+    for given in ("", " ", "a b", 'a"', "a,b", "x" * 65, "\u00e4", "a;b", "a\t"):
+        [made] = client.get("/healthz", headers={"X-Request-Id": given}).headers.getlist("X-Request-Id")
+        assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
 # --- headers

@@ -109,7 +109,12 @@ def test_what_cannot_be_a_port_or_a_folder_is_refused_in_a_sentence(
 
 
 def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path) -> None:
-    secrets = {"POSTGRES_PASSWORD": "p0stgres", "REDIS_PASSWORD": "r3dis", "API_TOKEN": "t0ken", "PORT": str(PORT)}
+    secrets = {
+        "POSTGRES_PASSWORD": "p0stgres",
+        "REDIS_PASSWORD": "r3dis",
+        "API_TOKEN": "t0ken-of-the-tests",
+        "PORT": str(PORT),
+    }
     secrets["EXPERIMENT_ETL_NAME"] = image
 
     file = str(ROOT / "docker-compose.yml")
@@ -132,7 +137,7 @@ def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path)
         up = compose("up", "--detach", "--scale", "worker=3")
         assert up.returncode == 0, up.stderr
         wait_until(lambda: workers() == "3", "three workers are there", seconds=60)
-        triggered = run("trigger_etl.sh", cwd=tmp_path, API_TOKEN="t0ken")
+        triggered = run("trigger_etl.sh", cwd=tmp_path, API_TOKEN="t0ken-of-the-tests")
         assert "succeeded, published" in triggered.stdout
         refused = run("trigger_etl.sh", cwd=tmp_path, check=False, API_TOKEN="wrong")
         assert refused.returncode == 1

@@ -132,7 +132,8 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_is_allowed(variable: 
         ("DATABASE_URL", "mysql://host/db"),
         ("REDIS_URL", "nonsense"),
         ("REDIS_URL", "http://host:6379"),
-        ("API_TOKEN", "two words"),  # no client could send it
+        ("API_TOKEN", "sixteen and words"),  # no client could send it
+        ("API_TOKEN", "0123456789abcde"),  # wrong ones are not counted
         ("API_TOKEN", "ключ"),
     ],
 )
