@@ -1,18 +1,26 @@
-"""How gunicorn serves the API. Its names are gunicorn's settings."""
+"""How gunicorn serves the API. Its names are gunicorn's settings.
+
+It is read as a file (`--config api/gunicorn_config.py`): as a module it would import its package first, and so the API.
+"""
+
+# ruff: noqa: E402 - gevent comes first: whatever is imported before it keeps calls that block everybody
+from gevent import monkey
+
+monkey.patch_all()
 
 import logging
+import resource
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from api.services import THREADS
 from worker import logs
 from worker.settings import Settings
 
 bind = Settings.from_env().api_bind
-worker_class = "gthread"
+worker_class = "api.gunicorn_worker.Worker"
 workers = 2
-threads = THREADS
+worker_connections = 2000  # each; nearly all of them wait
 preload_app = True  # one import, shared memory; nothing is connected before the fork
 timeout = 60
 graceful_timeout = 2
@@ -20,6 +28,10 @@ keepalive = 5
 # Where gunicorn's workers prove to be alive: memory, also where the root file system is read-only.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
+
+# As many files as connections; some systems allow 1024 unless asked.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(_most, 65536) if _most > 0 else 65536, _most))
 
 
 class JsonLogger(Logger):

@@ -2,9 +2,7 @@
 
 import logging
 import re
-import time
 from http import HTTPStatus
-from threading import BoundedSemaphore
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
@@ -12,13 +10,10 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api import parameters
 from api.problems import Problem
-from api.services import THREADS, services
+from api.services import services
 from worker import jobs, queue
 from worker.jobs import AlreadyFinished, IdempotencyConflict, Job, QueueFull, Request, UnknownJob
 from worker.settings import DEFAULT_DATASET, ENGINES
-
-# Each holds a thread; the other threads are there for everybody else.
-_waiters = BoundedSemaphore(THREADS // 2)
 
 bp = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
 log = logging.getLogger(__name__)
@@ -31,8 +26,6 @@ Accepted = tuple[Response, int, dict[str, str]]
 
 _STAGES = ("queued", "compare", "extract", "validate", "derive", "load", "publish")
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
-# A small job is done in a tenth of a second: look often at first, then ever less.
-_FIRST_LOOK_S, _LAST_LOOK_S, _SLOWER = 0.005, 0.5, 1.08
 
 
 @bp.post("")
@@ -103,7 +96,7 @@ def _accepted(job: Job) -> Accepted:
 
 def _ring(job: Job) -> None:
     try:
-        queue.ring(services().celery, job.id)
+        services().bell.ring(job.id)
     except queue.Unreachable as error:
         # The row is the promise, so the answer is 202 all the same.
         log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job.id)})
@@ -136,25 +129,16 @@ def show(job_id: str) -> BaseResponse:
 
 
 def _wait(job_id: str, seconds: float) -> Job:
-    """Return the job when it is finished or the time is over; at once where half of the threads wait already."""
-    if not seconds or not _waiters.acquire(blocking=False):
-        return _look(job_id, 0)
-    try:
-        return _look(job_id, seconds)
-    finally:
-        _waiters.release()
+    """Return the job when it is finished or the time is over."""
+    job = _look(job_id)
+    if job.is_final or not seconds:
+        return job
+    return services().watch.wait(job.id, seconds) or _look(job_id)
 
 
-def _look(job_id: str, seconds: float) -> Job:
-    end, pause = time.monotonic() + seconds, _FIRST_LOOK_S
-    while True:
-        with services().engine.connect() as connection:
-            job = jobs.get(connection, parameters.job_id(job_id))
-        remaining = end - time.monotonic()
-        if job.is_final or remaining <= 0:
-            return job
-        time.sleep(min(pause, remaining))
-        pause = min(pause * _SLOWER, _LAST_LOOK_S)
+def _look(job_id: str) -> Job:
+    with services().engine.connect() as connection:
+        return jobs.get(connection, parameters.job_id(job_id))
 
 
 def _seconds(text: str) -> float:

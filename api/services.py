@@ -4,30 +4,33 @@ from dataclasses import dataclass
 
 import redis
 import sqlalchemy as sa
-from celery import Celery
 from flask import Flask, current_app
 
+from api.waiting import Watch
 from worker import database, queue
 from worker.settings import Settings
 
-THREADS = 16
+CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
 class Services:
     settings: Settings
     engine: sa.Engine
-    celery: Celery
+    bell: queue.Bell
     redis: "redis.Redis"
+    watch: Watch
 
 
 def init_app(app: Flask, settings: Settings) -> None:
+    # Requests take turns with these: none keeps one while it waits for its client.
+    engine = database.engine(settings, pool_size=CONNECTIONS)
     app.extensions["services"] = Services(
         settings,
-        # A thread waits for no other thread's connection.
-        engine=database.engine(settings, pool_size=THREADS),
-        celery=queue.celery_app(settings),
-        redis=queue.client(settings),
+        engine=engine,
+        bell=queue.Bell(settings),
+        redis=queue.client(settings, patience_s=queue.SHORT_PATIENCE_S),
+        watch=Watch(engine),
     )
 
 

@@ -1,4 +1,4 @@
-"""gunicorn's target: `gunicorn --config python:api.gunicorn_config api.wsgi:app`."""
+"""gunicorn's target: `gunicorn --config api/gunicorn_config.py api.wsgi:app`."""
 
 from api import create_app
 from worker.settings import Settings

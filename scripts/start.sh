@@ -113,7 +113,7 @@ start_api() {
   unset PYTHONPATH
   raise_oom_score 200
   await "the database" database_answers
-  exec setpriv --pdeathsig TERM gunicorn --config python:api.gunicorn_config api.wsgi:app
+  exec setpriv --pdeathsig TERM gunicorn --config api/gunicorn_config.py api.wsgi:app
 }
 
 start_worker() {

@@ -1,7 +1,9 @@
 """Real servers for the tests: Postgres and Redis in a temporary folder, a database of its own for each test."""
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from flask.testing import FlaskClient
 
 from api import create_app
 from tests import servers
-from tests.servers import running
+from tests.servers import running, wait_until
 from worker import database, jobs, migrations, queue
 from worker.jobs import Job, Request
 from worker.settings import Settings
@@ -198,6 +200,27 @@ def in_process(settings: Settings, engine: sa.Engine) -> InProcess:
 
 
 @dataclass(frozen=True)
+class Served:
+    """The API as a process."""
+
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def listens(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged: one JSON object a line."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@dataclass(frozen=True)
 class Programs:
     """Starts the service's own programs as processes."""
 
@@ -211,6 +234,23 @@ class Programs:
             "REDIS_URL": self.settings.redis_url,
             "ETL_MEMORY_LIMIT": str(self.settings.etl_memory_limit),
         }
+
+    @contextmanager
+    def api(self, **environment: str) -> Iterator[Served]:
+        """The API behind its real server; it listens when the block begins."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "gunicorn", "--config", "api/gunicorn_config.py", "api.wsgi:app"]
+        own = {"API_BIND": f"127.0.0.1:{port}"} | environment
+        log = self.settings.state_dir / "api.log"
+        log.parent.mkdir(exist_ok=True)
+        with (
+            log.open("wb") as output,
+            running(command, cwd=ROOT, env=self._environment() | own, stdout=output, stderr=output) as process,
+        ):
+            served = Served(port, log, process)
+            wait_until(served.listens, "the API listens")
+            yield served
 
     @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:

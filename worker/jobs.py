@@ -204,6 +204,12 @@ def get(connection: sa.Connection, job_id: UUID) -> Job:
     return _job(row)
 
 
+def finished(connection: sa.Connection, job_ids: list[UUID]) -> list[Job]:
+    """Return those of the jobs that are finished."""
+    query = sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(:ids) AND state NOT IN ('queued', 'running')")
+    return [_job(row) for row in connection.execute(query, {"ids": job_ids})]
+
+
 def newest(
     connection: sa.Connection,
     *,

@@ -1,5 +1,7 @@
 """The queue: a doorbell. The ledger decides what runs; a message only says which row to look at."""
 
+import time
+from threading import Lock
 from uuid import UUID
 
 import redis
@@ -11,12 +13,17 @@ from worker.settings import Settings
 QUEUE = "jobs"
 TASK = "run_job"
 
+# How long a Redis may take to answer a worker, and somebody who has a request to answer.
+PATIENCE_S, SHORT_PATIENCE_S = 5, 1
+# How long a bell that was in vain is left alone: about as long as the sweeper needs to ring.
+SILENCE_S = 3
+
 
 class Unreachable(Exception):  # noqa: N818
     """The bell could not be rung; the sweeper will try again."""
 
 
-def celery_app(settings: Settings) -> Celery:
+def celery_app(settings: Settings, *, patience_s: float = PATIENCE_S) -> Celery:
     """Return the Celery app. Every setting that the promises lean on is set here, by name."""
     app = Celery("experiment-etl", broker=_broker_url(settings.redis_url), set_as_current=False)
     app.conf.update(
@@ -39,8 +46,8 @@ def celery_app(settings: Settings) -> Celery:
         task_publish_retry=False,
         broker_connection_timeout=3,
         broker_transport_options={
-            "socket_timeout": 5,
-            "socket_connect_timeout": 3,
+            "socket_timeout": patience_s,
+            "socket_connect_timeout": min(patience_s, 3),
             "max_retries": 0,  # kombu's own: it would wait and connect again within one publish
             # How long an unacknowledged message stays away. Longer than any job; a message that comes back early
             # would do no harm, since its row is not `queued`.
@@ -73,8 +80,34 @@ def ring(app: Celery, job_id: UUID) -> None:
         raise Unreachable(str(error)) from error
 
 
-def client(settings: Settings) -> "redis.Redis":
-    return redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=3)
+class Bell:
+    """Rings without holding up who rings: a Redis that hangs costs one of them a second, now and then.
+
+    Whoever comes next is told at once; the sweeper rings in any case.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = celery_app(settings, patience_s=SHORT_PATIENCE_S)
+        self._one_at_a_time = Lock()
+        self._silent_until = 0.0
+
+    def ring(self, job_id: UUID) -> None:
+        """Tell a worker to look at the job. Raises Unreachable; a job is safe without this."""
+        with self._one_at_a_time:
+            if time.monotonic() < self._silent_until:
+                raise Unreachable("Redis did not answer a moment ago")
+            try:
+                ring(self._app, job_id)
+            except Unreachable:
+                self._silent_until = time.monotonic() + SILENCE_S
+                raise
+
+
+def client(settings: Settings, *, patience_s: float = PATIENCE_S) -> "redis.Redis":
+    """Return a connection that gives up after patience_s."""
+    return redis.Redis.from_url(
+        settings.redis_url, socket_timeout=patience_s, socket_connect_timeout=min(patience_s, 3)
+    )
 
 
 def ping(connection: "redis.Redis") -> None:

@@ -2,14 +2,14 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from queue import Queue
 
 import uuid6
 from flask.testing import FlaskClient
 
-from api.services import THREADS
+from api.services import CONNECTIONS
 from tests.api.conftest import problem
 from tests.conftest import InProcess
+from tests.servers import wait_until
 from worker import jobs
 from worker.jobs import Job
 
@@ -209,22 +209,40 @@ def test_one_who_waits_in_vain_is_answered_when_the_time_is_over(client: FlaskCl
     assert response.headers["Retry-After"] == "1"
 
 
-def test_those_who_wait_leave_half_of_the_threads_to_the_others(client: FlaskClient, in_process: InProcess) -> None:
-    """Beyond that one who would wait is answered at once, with the job as it is, and may ask again."""
-    job = in_process.submit()
-    finished: Queue[float] = Queue()
-
-    def wait(_: int) -> int:
-        status = client.application.test_client().get(f"{_path(job)}?wait=2").status_code
-        finished.put(time.monotonic())
-        return status
-
+def test_more_may_wait_than_there_are_connections_and_all_are_told(client: FlaskClient, in_process: InProcess) -> None:
+    jobs = [in_process.submit(dataset=f"d{number}") for number in range(4)]
+    waiting = 3 * CONNECTIONS
     started = time.monotonic()
-    with ThreadPoolExecutor(2 * THREADS) as threads:
-        assert set(threads.map(wait, range(2 * THREADS))) == {200}
 
-    waited = [finished.get() - started >= 2 for _ in range(2 * THREADS)]
-    assert waited.count(True) == THREADS // 2
+    def wait(number: int) -> str:
+        path = f"{_path(jobs[number % 4])}?wait=30"
+        return str(client.application.test_client().get(path).get_json()["state"])
+
+    with ThreadPoolExecutor(waiting) as threads:
+        states = threads.map(wait, range(waiting))
+        wait_until(lambda: _waiting(client) == 4, "all wait")
+        assert client.get("/api/v1/jobs").status_code == 200
+        for job in jobs:
+            in_process.run_job(job)
+
+        assert set(states) == {"failed"}  # there are no such datasets
+    assert time.monotonic() - started < 25
+    wait_until(lambda: _waiting(client) == 0, "nobody is remembered")
+
+
+def _waiting(client: FlaskClient) -> int:
+    return len(client.application.extensions["services"].watch.waited_for())
+
+
+def test_one_who_waits_is_answered_503_when_the_database_goes(client: FlaskClient, in_process: InProcess) -> None:
+    job = in_process.submit()
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(client.application.test_client().get, f"{_path(job)}?wait=30")
+        wait_until(lambda: _waiting(client) == 1, "it waits")
+        in_process.execute("ALTER TABLE jobs RENAME TO jobs_elsewhere")
+
+        problem(answer.result(20), 503, "schema_not_ready")
+    in_process.execute("ALTER TABLE jobs_elsewhere RENAME TO jobs")
 
 
 def test_a_time_to_wait_that_is_none_is_refused(client: FlaskClient, in_process: InProcess) -> None:

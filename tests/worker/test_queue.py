@@ -1,7 +1,9 @@
 """The queue: every setting that a promise leans on, and a bell that never holds up who rings it."""
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -16,6 +18,7 @@ import uuid6
 from celery import Celery
 from celery.app.defaults import DEFAULTS
 
+from tests import servers
 from tests.servers import wait_until
 from worker import queue
 from worker.settings import Settings
@@ -149,17 +152,62 @@ def test_a_redis_that_does_not_answer_is_unreachable_after_the_time_that_is_set(
     assert _seconds_until_unreachable(app) < 3
 
 
-def test_a_redis_that_does_not_answer_answers_no_ping_either(frozen: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = redis.Redis.from_url
-
-    def from_url(url: str, **options: Any) -> "redis.Redis":
-        assert options["socket_timeout"] == 5
-        return real(url, **(options | {"socket_timeout": 0.2}))
-
-    monkeypatch.setattr(redis.Redis, "from_url", from_url)
-
-    with queue.client(frozen) as connection, pytest.raises(queue.Unreachable):
+def test_a_redis_that_does_not_answer_answers_no_ping_either(frozen: Settings) -> None:
+    with queue.client(frozen, patience_s=0.2) as connection, pytest.raises(queue.Unreachable):
         queue.ping(connection)
+
+
+def test_a_redis_that_does_not_answer_is_asked_once() -> None:
+    """redis-py may try again by itself, as it does where it is given no URL; each time would be as long."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        with queue.client(replace(UNUSED, redis_url=url), patience_s=0.2) as connection:
+            with pytest.raises(queue.Unreachable):
+                queue.ping(connection)
+
+            server.accept()[0].close()
+            server.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+
+
+# --- the API's bell
+
+
+def test_the_bell_rings(settings: Settings) -> None:
+    job_id = uuid6.uuid7()
+
+    queue.Bell(settings).ring(job_id)
+
+    assert [message["headers"]["id"] for message in _messages(settings.redis_url)] == [str(job_id)]
+
+
+def test_a_bell_that_was_in_vain_is_left_alone_for_a_while(
+    server_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = server_directory / "frozen"
+    directory.mkdir()
+    now = 1000.0
+    monkeypatch.setattr(queue.time, "monotonic", lambda: now)  # type: ignore[attr-defined]
+    with servers.redis(directory) as url:
+        bell = queue.Bell(replace(UNUSED, redis_url=url))
+        bell.ring(uuid6.uuid7())
+        with redis.Redis.from_url(url) as connection:
+            pid = int(connection.info("server")["process_id"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(queue.Unreachable, match=r"[Tt]imeout"):
+                bell.ring(uuid6.uuid7())
+            for _ in range(100):
+                with pytest.raises(queue.Unreachable, match="a moment ago"):
+                    bell.ring(uuid6.uuid7())
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        now += queue.SILENCE_S
+        job_id = uuid6.uuid7()
+        bell.ring(job_id)
+        assert str(job_id) in {message["headers"]["id"] for message in _messages(url)}
 
 
 @pytest.mark.parametrize("ask", [queue.ping, queue.length])
