@@ -45,7 +45,7 @@ COPY api api
 COPY worker worker
 COPY etl etl
 COPY scripts scripts
-COPY supervisord.conf .
+COPY supervisord.conf pyproject.toml ./
 COPY data /data
 # Nothing may be written here at run time, so the byte code has to be there already.
 RUN /opt/venv/bin/python -m compileall -q api worker etl scripts/service

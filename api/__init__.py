@@ -10,6 +10,7 @@ from api import (
     features,
     health,
     jobs,
+    openapi,
     problems,
     publications,
     rejections,
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(features.bp)
     app.register_blueprint(datasets.bp)
     app.register_blueprint(publications.bp)
+    app.register_blueprint(openapi.bp)
     app.register_blueprint(health.bp)
     app.register_blueprint(dashboard.bp)
     return app

@@ -3,18 +3,20 @@
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
 
-from api import parameters
+from api import answers, parameters
+from api.operations import Answer, operation
+from api.parameters import LIMIT_DEFAULT, Page
 from api.services import services
 
 bp = Blueprint("datasets", __name__, url_prefix="/api/v1/datasets")
 
 
 @bp.get("")
-def published() -> Response:
+@operation(Answer(answers.Datasets))
+def published(query: Page) -> Response:
     """The datasets that a job was ever asked for, by name, and what is published of each."""
-    values = parameters.query("limit", "cursor")
-    limit = parameters.limit(values)
-    after = parameters.unpack_cursor(values["cursor"])[0] if "cursor" in values else ""
+    limit = query.get("limit", LIMIT_DEFAULT)
+    after = parameters.unpack_cursor(query["cursor"])[0] if "cursor" in query else ""
     with services().engine.connect() as connection:
         found = connection.execute(
             sa.text(

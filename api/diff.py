@@ -3,13 +3,16 @@
 The columns are those of the view, whatever the catalogue has put there.
 """
 
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
 
-from api import parameters, versions
+from api import answers, parameters, versions
+from api.operations import Answer, operation
+from api.parameters import LIMIT_DEFAULT, JobId, JobName, Page
 from api.services import services
 from worker import jobs
 from worker.jobs import Job
@@ -58,27 +61,31 @@ _COUNTS = """
 """
 
 
+class _Query(Page, total=False):
+    against: JobName
+
+
 @bp.get("/<job_id>/diff")
-def users(job_id: str) -> Response:
+@operation(Answer(answers.Diff), problems={HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_version", "not_published")})
+def users(job_id: JobId, query: _Query) -> Response:
     """A page of the users that differ, by id; the pages after it stay with their two versions.
 
     The first page has the counts. They need both versions as a whole, so the pages after it do without.
     """
-    values = parameters.query("against", "limit", "cursor")
-    limit = parameters.limit(values)
+    limit = query.get("limit", LIMIT_DEFAULT)
     with services().engine.connect() as connection:
-        job = jobs.get(connection, parameters.job_id(job_id))
-        new = versions.kept(connection, job_id)
-        if "cursor" in values:
-            old, after = versions.position(connection, values["cursor"])
+        job = jobs.get(connection, job_id)
+        new = versions.kept(connection, str(job_id))
+        if "cursor" in query:
+            old, after = versions.position(connection, query["cursor"])
         else:
-            old, after = _against(connection, values, job), _FIRST_USER - 1
+            old, after = _against(connection, query, job), _FIRST_USER - 1
         if jobs.get(connection, old).dataset != job.dataset:
             raise parameters.invalid("against", "a job of the same dataset")
         names = [name for name in versions.columns(connection) if name not in (*versions.ABOUT, "user_id")]
         bounds = {"old": old, "new": new, "first": after + 1, "last": _LAST_USER, "limit": limit + 1}
         connection.execute(sa.text(_SIDE_BY_SIDE))
-        counts = None if "cursor" in values else connection.execute(_statement(_COUNTS, names), bounds).mappings().one()
+        counts = None if "cursor" in query else connection.execute(_statement(_COUNTS, names), bounds).mappings().one()
         found = connection.execute(_statement(_PAGE, names), bounds).all()
         versions.refuse_going(connection, old)
         versions.refuse_going(connection, new)
@@ -91,9 +98,9 @@ def users(job_id: str) -> Response:
     )
 
 
-def _against(connection: sa.Connection, values: dict[str, str], job: Job) -> UUID:
-    if "against" in values:
-        return versions.kept(connection, values["against"])
+def _against(connection: sa.Connection, query: _Query, job: Job) -> UUID:
+    if "against" in query:
+        return versions.kept(connection, query["against"])
     return versions.published(connection, job.dataset)
 
 

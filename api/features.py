@@ -3,7 +3,6 @@
 The columns are those of the views, whatever the catalogue has put there.
 """
 
-import re
 from http import HTTPStatus
 from threading import BoundedSemaphore
 from typing import Any
@@ -11,8 +10,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
+from typing_extensions import TypedDict
 
-from api import parameters, versions
+from api import answers, parameters, versions
+from api.operations import Answer, operation
+from api.parameters import LIMIT_DEFAULT, Flag, JobName, Page, Text, UserId
 from api.problems import Problem
 from api.services import services
 from worker import explanations
@@ -24,23 +26,44 @@ bp = Blueprint("features", __name__, url_prefix="/api/v1")
 # Each reads the dataset's files once: one at a time and process.
 _explaining = BoundedSemaphore()
 
-_USER_ID = re.compile(r"-?[0-9]{1,19}")
 _FIRST_USER = -(1 << 63)
 
 
+class _VersionQuery(TypedDict, total=False):
+    """The published version of a dataset, or the kept one of a job."""
+
+    dataset: Text
+    job: JobName
+
+
+class _RowsQuery(_VersionQuery, Page, total=False):
+    user_id: UserId
+
+
+class _UserQuery(_VersionQuery, total=False):
+    explain: Flag
+
+
+class _SummaryQuery(TypedDict, total=False):
+    dataset: Text
+
+
+_NO_VERSION = ("not_published", "unknown_version")
+
+
 @bp.get("/features")
-def rows() -> Response:
+@operation(Answer(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION})
+def rows(query: _RowsQuery) -> Response:
     """A page of users by id; the pages after it stay with its version, whatever is published meanwhile."""
-    values = parameters.query("dataset", "job", "user_id", "limit", "cursor")
-    limit = parameters.limit(values)
+    limit = query.get("limit", LIMIT_DEFAULT)
     with services().engine.connect() as connection:
-        if "cursor" in values:
-            job_id, after = versions.position(connection, values["cursor"])
+        if "cursor" in query:
+            job_id, after = versions.position(connection, query["cursor"])
         else:
-            job_id, after = _version(connection, values), None
+            job_id, after = _version(connection, query), None
         condition, bound = ("user_id >= :bound", _FIRST_USER) if after is None else ("user_id > :bound", after)
-        if "user_id" in values:
-            condition, bound = "user_id = :bound", _user_id(values["user_id"])
+        if "user_id" in query:
+            condition, bound = "user_id = :bound", query["user_id"]
         found = _rows(connection, job_id, condition, bound, limit + 1)
     more = len(found) > limit
     next_cursor = parameters.pack_cursor(job_id, found[limit - 1]["user_id"]) if more else None
@@ -48,17 +71,23 @@ def rows() -> Response:
 
 
 @bp.get("/features/<user_id>")
-def user(user_id: str) -> Response:
+@operation(
+    Answer(answers.User),
+    problems={
+        HTTPStatus.NOT_FOUND: (*_NO_VERSION, "unknown_user"),
+        HTTPStatus.CONFLICT: ("input_changed",),
+        HTTPStatus.SERVICE_UNAVAILABLE: ("explanation_unavailable",),
+    },
+)
+def user(user_id: UserId, query: _UserQuery) -> Response:
     """One user; with `explain=true` also the input lines behind each number."""
-    values = parameters.query("dataset", "job", "explain")
-    explained = parameters.one_of(values, "explain", ("true", "false")) == "true"
     with services().engine.connect() as connection:
-        job_id = _version(connection, values)
-        number = _user_id(user_id)
-        found = _rows(connection, job_id, "user_id = :bound", number, 1)
+        job_id = _version(connection, query)
+        found = _rows(connection, job_id, "user_id = :bound", user_id, 1)
         if not found:
-            raise Problem(HTTPStatus.NOT_FOUND, "unknown_user", f"this version has no user {number}")
+            raise Problem(HTTPStatus.NOT_FOUND, "unknown_user", f"this version has no user {user_id}")
         try:
+            explained = query.get("explain", False)
             asked = explanations.question(connection, services().settings, job_id, found[0]) if explained else None
         except InputChanged as error:
             raise _input_changed(error) from error
@@ -88,25 +117,26 @@ def _no_explanation(reason: str) -> Problem:
 
 
 @bp.get("/summary")
-def summary() -> Response:
-    values = parameters.query("dataset")
-    dataset = values.get("dataset", DEFAULT_DATASET)
+@operation(Answer(answers.Summary), problems={HTTPStatus.NOT_FOUND: ("not_published",)})
+def summary(query: _SummaryQuery) -> Response:
+    """The published numbers about a dataset as a whole."""
+    dataset = query.get("dataset", DEFAULT_DATASET)
     with services().engine.connect() as connection:
         # Every column that the view has: a feature added to the catalogue needs no edit here.
-        query = sa.text("SELECT * FROM experiment_summary WHERE dataset = :dataset")
-        row = connection.execute(query, {"dataset": dataset}).mappings().one_or_none()
+        statement = sa.text("SELECT * FROM experiment_summary WHERE dataset = :dataset")
+        row = connection.execute(statement, {"dataset": dataset}).mappings().one_or_none()
     if not row:
         raise versions.not_published(dataset)
     return jsonify(dict(row))
 
 
-def _version(connection: sa.Connection, values: dict[str, str]) -> UUID:
+def _version(connection: sa.Connection, query: _VersionQuery) -> UUID:
     """Which version is asked for: a kept one by its job, or the published one of a dataset."""
-    if "job" in values:
-        if "dataset" in values:
+    if "job" in query:
+        if "dataset" in query:
             raise parameters.invalid("job", "a job belongs to one dataset: give one of the two")
-        return versions.kept(connection, values["job"])
-    return versions.published(connection, values.get("dataset", DEFAULT_DATASET))
+        return versions.kept(connection, query["job"])
+    return versions.published(connection, query.get("dataset", DEFAULT_DATASET))
 
 
 def _rows(connection: sa.Connection, job_id: UUID, condition: str, bound: int, limit: int) -> list[dict[str, Any]]:
@@ -124,9 +154,3 @@ def _rows(connection: sa.Connection, job_id: UUID, condition: str, bound: int, l
     if not rows:
         versions.refuse_going(connection, job_id)
     return rows
-
-
-def _user_id(text: str) -> int:
-    if not _USER_ID.fullmatch(text) or not -(1 << 63) <= int(text) < 1 << 63:
-        raise parameters.invalid("user_id", "a 64-bit whole number")
-    return int(text)

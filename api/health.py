@@ -6,6 +6,8 @@ from http import HTTPStatus
 from flask import Blueprint, Response, jsonify
 from sqlalchemy.exc import SQLAlchemyError
 
+from api import answers
+from api.operations import Answer, described
 from api.services import services
 from worker import database, presence, queue
 
@@ -13,13 +15,16 @@ bp = Blueprint("health", __name__)
 
 
 @bp.get("/healthz")
+@described(Answer(answers.Health))
 def healthz() -> Response:
+    """The process is alive."""
     return jsonify(status="ok")
 
 
 @bp.get("/readyz")
+@described(Answer(answers.Readiness), Answer(answers.Readiness, HTTPStatus.SERVICE_UNAVAILABLE))
 def readyz() -> tuple[Response, int]:
-    """Ask every component; 503 where one is missing, and the answer says which."""
+    """Whether a job could run now: 503 where a component is missing, and the answer says which."""
     of_database = _state(_database)
     worker = _state(_worker) if of_database == "ok" else "unknown without the database"
     components = {"database": of_database, "queue": _state(_queue), "worker": worker}

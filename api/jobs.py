@@ -1,14 +1,20 @@
 """Jobs: submit, list, show, cancel, retry."""
 
 import logging
-import re
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Response, jsonify, request
+from pydantic import Field, StringConstraints
+from typing_extensions import TypedDict
 from werkzeug.wrappers import Response as BaseResponse
 
-from api import parameters
+from api import job_answer, parameters
+from api.job_answer import as_json, link
+from api.operations import Answer, Header, Nothing, operation
+from api.parameters import LIMIT_DEFAULT, NUMBER, DatasetName, JobId, OneOf, Page
 from api.problems import Problem
 from api.services import services
 from worker import jobs, queue
@@ -21,46 +27,82 @@ log = logging.getLogger(__name__)
 WAIT_MAX_S = 30
 RETRY_AFTER_S = 1
 
-# The answer to what was accepted and is not done yet.
+# The answer to what was accepted.
 Accepted = tuple[Response, int, dict[str, str]]
 
-_STAGES = ("queued", "compare", "extract", "validate", "derive", "load", "publish")
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+class JobRequest(TypedDict, total=False):
+    """What a job is asked to do; what is not said comes from the settings."""
+
+    dataset: Annotated[str, Field(description="a dataset's name")]
+    mode: Annotated[str, OneOf(jobs.MODES)]
+    engine: Annotated[str, OneOf(ENGINES)]
+    force: Annotated[bool, Field(description="true or false")]
+    max_rejected_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1")]
+
+
+_Key = TypedDict(
+    "_Key",
+    {
+        "Idempotency-Key": Annotated[
+            str,
+            StringConstraints(pattern=r"^[\x21-\x7e]+$", min_length=1, max_length=200),
+            Field(description="1 to 200 visible ASCII characters"),
+        ]
+    },
+    total=False,
+)
+
+_LOCATION = Header("Location", {"type": "string", "format": "uri-reference"}, "where the job is")
+_RETRY_AFTER = Header("Retry-After", {"type": "integer"}, "seconds after which to look at the job")
+_UNTIL_DONE = replace(_RETRY_AFTER, required=False)
+_CONFLICT = {HTTPStatus.UNPROCESSABLE_ENTITY: ("invalid_parameter", "idempotency_conflict")}
+_TAG = Header("ETag", {"type": "string"}, "of this state of the job, for If-None-Match")
+
+
+_REFUSED = {HTTPStatus.NOT_FOUND: ("unknown_dataset",), HTTPStatus.TOO_MANY_REQUESTS: ("queue_full",)}
 
 
 @bp.post("")
-def submit() -> Accepted:
-    return _submit(_job_request(parameters.json_body()))
+@operation(Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION, _UNTIL_DONE)), problems=_REFUSED | _CONFLICT)
+def submit(headers: _Key, body: JobRequest) -> Accepted:
+    """Accept a job; the same key brings back the same job."""
+    return _submit(_job_request(body), headers)
 
 
 @bp.post("/<job_id>/retry")
-def retry(job_id: str) -> Accepted:
+@operation(
+    Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION, _UNTIL_DONE)),
+    problems=_REFUSED
+    | _CONFLICT
+    | {HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_dataset"), HTTPStatus.CONFLICT: ("not_finished",)},
+)
+def retry(job_id: JobId, headers: _Key, body: Nothing) -> Accepted:  # noqa: ARG001 - that it is nothing is checked
     """A new job that is asked for the same, once this one has ended."""
-    parameters.refuse_unknown(parameters.json_body(), ())
     with services().engine.connect() as connection:
-        parent = jobs.get(connection, parameters.job_id(job_id))
+        parent = jobs.get(connection, job_id)
     if not parent.is_final:
         raise Problem(HTTPStatus.CONFLICT, "not_finished", f"the job is {parent.state}; it can be cancelled")
     _refuse_unknown_dataset(parent.dataset)
-    return _submit(parent.request, parent)
+    return _submit(parent.request, headers, parent)
 
 
 @bp.post("/<job_id>/cancel")
-def cancel(job_id: str) -> Accepted:
+@operation(
+    Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION,)),
+    problems={HTTPStatus.NOT_FOUND: ("unknown_job",), HTTPStatus.CONFLICT: ("already_finished",)},
+)
+def cancel(job_id: JobId, body: Nothing) -> Accepted:  # noqa: ARG001 - that it is nothing is checked
     """End a job at once; an attempt that is at work stops within two seconds, and publishes nothing."""
-    parameters.refuse_unknown(parameters.json_body(), ())
     try:
         with services().engine.begin() as connection:
-            job = jobs.cancel(connection, parameters.job_id(job_id))
+            job = jobs.cancel(connection, job_id)
     except AlreadyFinished as error:
         raise Problem(HTTPStatus.CONFLICT, "already_finished", f"the job is {error} already") from error
     return _accepted(job)
 
 
-def _submit(job_request: Request, parent: Job | None = None) -> Accepted:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise parameters.invalid("Idempotency-Key", "1 to 200 visible ASCII characters")
+def _submit(job_request: Request, headers: _Key, parent: Job | None = None) -> Accepted:
     settings = services().settings
     try:
         with services().engine.begin() as connection:
@@ -68,7 +110,7 @@ def _submit(job_request: Request, parent: Job | None = None) -> Accepted:
                 connection,
                 job_request,
                 max_queued_jobs=settings.max_queued_jobs,
-                idempotency_key=key,
+                idempotency_key=headers.get("Idempotency-Key"),
                 parent_id=parent.id if parent else None,
             )
     except QueueFull as error:
@@ -90,7 +132,7 @@ def _submit(job_request: Request, parent: Job | None = None) -> Accepted:
 
 
 def _accepted(job: Job) -> Accepted:
-    headers = {"Location": _link(job)} | ({} if job.is_final else {"Retry-After": str(RETRY_AFTER_S)})
+    headers = {"Location": link(job)} | ({} if job.is_final else {"Retry-After": str(RETRY_AFTER_S)})
     return jsonify(as_json(job)), HTTPStatus.ACCEPTED, headers
 
 
@@ -102,25 +144,46 @@ def _ring(job: Job) -> None:
         log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job.id)})
 
 
+class _NewestQuery(Page, total=False):
+    state: Annotated[str, OneOf(jobs.STATES)]
+    dataset: DatasetName
+
+
 @bp.get("")
-def newest() -> Response:
-    values = parameters.query("state", "dataset", "limit", "cursor")
-    limit = parameters.limit(values)
-    state = parameters.one_of(values, "state", jobs.STATES)
+@operation(Answer(job_answer.Jobs))
+def newest(query: _NewestQuery) -> Response:
+    """A page of jobs, newest first."""
+    limit = query.get("limit", LIMIT_DEFAULT)
     try:
-        after = parameters.job_id(values["cursor"]) if "cursor" in values else None
+        after = parameters.job_id(query["cursor"]) if "cursor" in query else None
         with services().engine.connect() as connection:
-            found = jobs.newest(connection, limit=limit + 1, after=after, state=state, dataset=values.get("dataset"))
+            found = jobs.newest(
+                connection, limit=limit + 1, after=after, state=query.get("state"), dataset=query.get("dataset")
+            )
     except UnknownJob as error:
         raise parameters.invalid_cursor() from error
     next_cursor = str(found[limit - 1].id) if len(found) > limit else None
     return jsonify(items=[as_json(job) for job in found[:limit]], next_cursor=next_cursor)
 
 
+class _ShowQuery(TypedDict, total=False):
+    wait: Annotated[float, Field(ge=0, le=WAIT_MAX_S, description=f"seconds, from 0 to {WAIT_MAX_S}"), NUMBER]
+
+
+_Known = TypedDict(
+    "_Known", {"If-None-Match": Annotated[str, Field(description="the tag of what is known")]}, total=False
+)
+
+
 @bp.get("/<job_id>")
-def show(job_id: str) -> BaseResponse:
-    values = parameters.query("wait")
-    job = _wait(job_id, _seconds(values.get("wait", "0")))
+@operation(
+    Answer(job_answer.Job, headers=(_TAG, _UNTIL_DONE)),
+    Answer(None, HTTPStatus.NOT_MODIFIED, (_TAG, _UNTIL_DONE)),
+    problems={HTTPStatus.NOT_FOUND: ("unknown_job",)},
+)
+def show(job_id: JobId, query: _ShowQuery, headers: _Known) -> BaseResponse:  # noqa: ARG001 - werkzeug reads If-None-Match
+    """A job; with `wait` as soon as it is done, or after so many seconds."""
+    job = _wait(job_id, query.get("wait", 0))
     response = jsonify(as_json(job))
     if not job.is_final:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -128,7 +191,7 @@ def show(job_id: str) -> BaseResponse:
     return response.make_conditional(request)
 
 
-def _wait(job_id: str, seconds: float) -> Job:
+def _wait(job_id: UUID, seconds: float) -> Job:
     """Return the job when it is finished or the time is over."""
     job = _look(job_id)
     if job.is_final or not seconds:
@@ -136,18 +199,12 @@ def _wait(job_id: str, seconds: float) -> Job:
     return services().watch.wait(job.id, seconds) or _look(job_id)
 
 
-def _look(job_id: str) -> Job:
+def _look(job_id: UUID) -> Job:
     with services().engine.connect() as connection:
-        return jobs.get(connection, parameters.job_id(job_id))
+        return jobs.get(connection, job_id)
 
 
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) > WAIT_MAX_S:
-        raise parameters.invalid("wait", f"seconds, from 0 to {WAIT_MAX_S}")
-    return float(text)
-
-
-def _job_request(body: dict[str, Any]) -> Request:
+def _job_request(body: JobRequest) -> Request:
     settings = services().settings
     fields: dict[str, Any] = {
         "dataset": DEFAULT_DATASET,
@@ -156,19 +213,8 @@ def _job_request(body: dict[str, Any]) -> Request:
         "force": False,
         "max_rejected_ratio": settings.max_rejected_ratio,
     }
-    parameters.refuse_unknown(body, fields)
-    wanted = Request(**(fields | body))
-    if wanted.mode not in jobs.MODES:
-        raise parameters.invalid("mode", f"one of {', '.join(jobs.MODES)}")
-    if wanted.engine not in ENGINES:
-        raise parameters.invalid("engine", f"one of {', '.join(ENGINES)}")
-    if not isinstance(wanted.force, bool):
-        raise parameters.invalid("force", "true or false")
-    ratio = wanted.max_rejected_ratio
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
-        raise parameters.invalid("max_rejected_ratio", "a number from 0 to 1")
-    if not isinstance(wanted.dataset, str):
-        raise parameters.invalid("dataset", "a dataset's name")
+    fields.update(body)
+    wanted = Request(**fields)
     _refuse_unknown_dataset(wanted.dataset)
     return wanted
 
@@ -176,42 +222,3 @@ def _job_request(body: dict[str, Any]) -> Request:
 def _refuse_unknown_dataset(name: str) -> None:
     if not services().settings.directory(name):
         raise Problem(HTTPStatus.NOT_FOUND, "unknown_dataset", f"there is no dataset {name!r}")
-
-
-def _link(job: Job, action: str = "show") -> str:
-    return url_for(f"jobs.{action}", job_id=job.id)
-
-
-def as_json(job: Job) -> dict[str, Any]:
-    """A job as the API shows it, in the order in which a person reads it."""
-    progress = {"done": job.progress_done, "total": job.progress_total, "unit": job.progress_unit}
-    # What is not published can be read by its job only.
-    version = {"job": job.id} if job.outcome in ("held", "dry_run") else {"dataset": job.dataset}
-    links = {
-        "self": _link(job),
-        **({"retry": _link(job, "retry")} if job.is_final else {"cancel": _link(job, "cancel")}),
-        "rejections": url_for("rejections.rejections", job_id=job.id),
-        **({"diff": url_for("diff.users", job_id=job.id)} if job.has_version else {}),
-        "features": url_for("features.rows", **version),
-        "publication": url_for("publications.show", name=job.dataset),
-    }
-    return {
-        "id": str(job.id),
-        "dataset": job.dataset,
-        "mode": job.mode,
-        "state": job.state,
-        "outcome": job.outcome,
-        "outcome_detail": job.outcome_detail,
-        "stage": job.stage,
-        "progress": progress if job.progress_unit else None,
-        "attempt": job.attempt,
-        "parent_id": str(job.parent_id) if job.parent_id else None,
-        "created_at": job.created_at.isoformat(),
-        "started_at": job.started_at.isoformat() if job.started_at else None,
-        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
-        "timings_ms": {stage: job.timings_ms[stage] for stage in _STAGES if stage in job.timings_ms},
-        "inputs": job.inputs,
-        "reconciled": job.reconciled,
-        "error": {"code": job.error_code, "detail": job.error_detail} if job.error_code else None,
-        "links": links,
-    }

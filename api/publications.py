@@ -1,12 +1,15 @@
 """What is published of a dataset: show it, release a held version, roll back to an older one."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from flask import Blueprint, Response, jsonify, request
+from pydantic import BeforeValidator, Field
+from typing_extensions import TypedDict
 
-from api import parameters, problems, versions
+from api import answers, parameters, problems, versions
+from api.operations import Answer, Header, operation
 from api.problems import Problem
 from api.services import services
 from worker import publications
@@ -29,26 +32,6 @@ def _not_publishable(error: NotPublishable) -> Response:
     return problems.response(Problem(HTTPStatus.CONFLICT, "not_publishable", str(error)))
 
 
-@bp.get("/<name>/publication")
-def show(name: str) -> Response:
-    parameters.query()
-    with services().engine.connect() as connection:
-        publication = publications.get(connection, _dataset(name))
-    return _answer(publication)
-
-
-@bp.put("/<name>/publication")
-def publish(name: str) -> Response:
-    """Make a kept version the published one; with If-Match only where nobody else did meanwhile."""
-    parameters.query()
-    job_id = _job_id(parameters.json_body())
-    with services().engine.begin() as connection:
-        _refuse_other_than_matched(publications.lock(connection, _dataset(name)))
-        publications.publish(connection, name, job_id)
-        publication = publications.get(connection, name)
-    return _answer(publication)
-
-
 def _dataset(name: str) -> str:
     """What cannot be a dataset's name is none; Postgres need not see it, and could not if there were a NUL in it."""
     if not DATASET_NAME.fullmatch(name):
@@ -56,12 +39,57 @@ def _dataset(name: str) -> str:
     return name
 
 
-def _job_id(body: dict[str, Any]) -> UUID:
-    parameters.refuse_unknown(body, ["job_id"])
+def _job_id(value: Any) -> UUID:
     try:
-        return parameters.job_id(str(body.get("job_id")))
+        return parameters.job_id(str(value))
     except UnknownJob as error:
-        raise parameters.invalid("job_id", "the id of a job whose version is kept") from error
+        raise ValueError(value) from error
+
+
+KnownName = Annotated[str, BeforeValidator(_dataset), Field(description="a dataset's name")]
+
+
+class PublicationRequest(TypedDict):
+    job_id: Annotated[UUID, BeforeValidator(_job_id), Field(description="the id of a job whose version is kept")]
+
+
+_Condition = TypedDict(
+    "_Condition",
+    {"If-Match": Annotated[str, Field(description="the tag of what must still be published, or *")]},
+    total=False,
+)
+
+_TAG = Header("ETag", {"type": "string"}, "the published job, for If-Match")
+
+
+@bp.get("/<name>/publication")
+@operation(
+    Answer(answers.Publication, headers=(_TAG,)),
+    problems={HTTPStatus.NOT_FOUND: ("unknown_dataset", "not_published")},
+)
+def show(name: KnownName) -> Response:
+    """The published version and all that are kept."""
+    with services().engine.connect() as connection:
+        publication = publications.get(connection, name)
+    return _answer(publication)
+
+
+@bp.put("/<name>/publication")
+@operation(
+    Answer(answers.Publication, headers=(_TAG,)),
+    problems={
+        HTTPStatus.NOT_FOUND: ("unknown_dataset",),
+        HTTPStatus.CONFLICT: ("not_publishable",),
+        HTTPStatus.PRECONDITION_FAILED: ("precondition_failed",),
+    },
+)
+def publish(name: KnownName, headers: _Condition, body: PublicationRequest) -> Response:  # noqa: ARG001 - werkzeug reads If-Match
+    """Make a kept version the published one; with If-Match only where nobody else did meanwhile."""
+    with services().engine.begin() as connection:
+        _refuse_other_than_matched(publications.lock(connection, name))
+        publications.publish(connection, name, body["job_id"])
+        publication = publications.get(connection, name)
+    return _answer(publication)
 
 
 def _refuse_other_than_matched(published: UUID | None) -> None:

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
-from api import parameters, versions
+from api import answers, parameters, versions
+from api.operations import Answer, operation
+from api.parameters import LIMIT_DEFAULT, JobId, Page, Text
 from api.problems import Problem
 from api.services import services
 from worker import jobs
@@ -22,20 +25,25 @@ _COLUMNS = ("file", "line", "column", "code", "message", "value")
 _FETCHED_ROWS = 1000
 
 
+class _Query(Page, total=False):
+    file: Text
+    code: Text
+
+
 @bp.get("/<job_id>/rejections")
-def rejections(job_id: str) -> Response:
+@operation(Answer(answers.Rejections, csv=True), problems={HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_version")})
+def rejections(job_id: JobId, query: _Query) -> Response:
     """The lines and items that did not count, in the order of the files and their lines."""
-    values = parameters.query("file", "code", "limit", "cursor")
     if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":
-        return _as_csv(job_id, values)
-    limit = parameters.limit(values)
-    after = parameters.unpack_cursor(values["cursor"])[0] if "cursor" in values else "0"
+        return _as_csv(job_id, query)
+    limit = query.get("limit", LIMIT_DEFAULT)
+    after = parameters.unpack_cursor(query["cursor"])[0] if "cursor" in query else "0"
     if not re.fullmatch(r"[0-9]{1,18}", after):
         raise parameters.invalid_cursor()
     with services().engine.connect() as connection:
-        job = jobs.get(connection, parameters.job_id(job_id))
-        query, bound = _query(values, "id > :after", "LIMIT :limit")
-        found = connection.execute(query, bound | {"job_id": job.id, "after": int(after), "limit": limit + 1})
+        job = jobs.get(connection, job_id)
+        statement, bound = _statement(query, "id > :after", "LIMIT :limit")
+        found = connection.execute(statement, bound | {"job_id": job.id, "after": int(after), "limit": limit + 1})
         rows = [dict(row) for row in found.mappings()]
         _refuse_absent(connection, job)
     next_cursor = parameters.pack_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
@@ -43,15 +51,15 @@ def rejections(job_id: str) -> Response:
     return jsonify(items=items, next_cursor=next_cursor)
 
 
-def _as_csv(job_id: str, values: dict[str, str]) -> Response:
+def _as_csv(job_id: UUID, query: _Query) -> Response:
     for name in ("limit", "cursor"):
-        if name in values:
+        if name in query:
             raise parameters.invalid(name, "CSV holds all rejections: there are no pages")
     with services().engine.connect() as connection:
-        job = jobs.get(connection, parameters.job_id(job_id))
+        job = jobs.get(connection, job_id)
         _refuse_absent(connection, job)
     headers = {"Content-Disposition": f'attachment; filename="rejections-{job.id}.csv"', "Vary": "Accept"}
-    return Response(_csv_lines(services().engine, job, values), mimetype="text/csv", headers=headers)
+    return Response(_csv_lines(services().engine, job, query), mimetype="text/csv", headers=headers)
 
 
 def _refuse_absent(connection: sa.Connection, job: Job) -> None:
@@ -65,18 +73,19 @@ def _refuse_absent(connection: sa.Connection, job: Job) -> None:
         raise Problem(HTTPStatus.NOT_FOUND, "unknown_version", f"{job.outcome_detail}; ask for that job's rejections")
 
 
-def _csv_lines(engine: sa.Engine, job: Job, values: dict[str, str]) -> Iterator[str]:
+def _csv_lines(engine: sa.Engine, job: Job, query: _Query) -> Iterator[str]:
     """Some rows at a time, each time with a connection from the pool: a slow reader must not keep one from the others.
 
     A finished job's rejections do not change, but they go with its version. Then the answer breaks off, for the last
     look finds out: what ends as it should is complete.
     """
     yield _csv([_COLUMNS])
-    query, bound = _query(values, "id > :after", "LIMIT :limit")
+    statement, bound = _statement(query, "id > :after", "LIMIT :limit")
     after = 0
     while True:
         with engine.connect() as connection:
-            rows = connection.execute(query, bound | {"job_id": job.id, "after": after, "limit": _FETCHED_ROWS}).all()
+            values = bound | {"job_id": job.id, "after": after, "limit": _FETCHED_ROWS}
+            rows = connection.execute(statement, values).all()
             if not rows:
                 _refuse_absent(connection, job)
                 return
@@ -90,8 +99,8 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
     return lines.getvalue()
 
 
-def _query(values: dict[str, str], condition: str = "true", end: str = "") -> tuple[sa.TextClause, dict[str, Any]]:
-    filters: dict[str, Any] = {name: values[name] for name in ("file", "code") if name in values}
+def _statement(query: _Query, condition: str = "true", end: str = "") -> tuple[sa.TextClause, dict[str, Any]]:
+    filters: dict[str, Any] = {name: value for name, value in query.items() if name in ("file", "code")}
     conditions = ["job_id = :job_id", condition, *(f"{name} = :{name}" for name in filters)]
     return sa.text(
         'SELECT id, file, line, "column", code, message, value FROM rejections'

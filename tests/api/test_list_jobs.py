@@ -102,6 +102,13 @@ def test_an_unknown_parameter_is_named_with_those_that_exist(client: FlaskClient
     assert body["detail"] == "page: there is no such parameter; allowed are cursor, dataset, limit, state"
 
 
+def test_what_is_no_name_of_a_dataset_is_refused(client: FlaskClient) -> None:
+    """An empty one is not the same as none."""
+    for name in ("", "..", "A", "x" * 64, "a%0A"):
+        body = problem(client.get(f"{PATH}?dataset={name}"), 422, "invalid_parameter")
+        assert body["detail"] == "dataset: a dataset's name"
+
+
 def test_a_dataset_with_a_nul_in_its_name_is_refused_or_has_no_jobs(client: FlaskClient) -> None:
     """No text of Postgres has one, so the driver must not come to see it."""
     assert client.get(f"{PATH}?dataset=a%00b").status_code == 422

@@ -13,8 +13,8 @@ from tests.conftest import InProcess
 
 TOKEN = uuid4().hex
 
-# What a stranger may see where a token is set: whether the service is alive, and the page without its data.
-OPEN = {"/healthz", "/readyz", "/", "/static/<path:filename>"}
+# What a stranger may see where a token is set: whether the service is alive, what may be asked, the page without data.
+OPEN = {"/healthz", "/readyz", "/openapi.json", "/", "/static/<path:filename>"}
 
 
 @pytest.fixture

@@ -141,6 +141,15 @@ def test_an_unknown_job_is_a_404(client: FlaskClient) -> None:
         problem(client.get(f"/api/v1/jobs/{job_id}"), 404, "unknown_job")
 
 
+def test_an_id_is_written_in_one_way(client: FlaskClient, in_process: InProcess) -> None:
+    """As /openapi.json describes it; capital letters are the same ones."""
+    job_id = str(in_process.submit().id)
+
+    assert client.get(f"/api/v1/jobs/{job_id.upper()}").status_code == 200
+    for text in (job_id.replace("-", ""), f"{{{job_id}}}", f"urn:uuid:{job_id}", f"{job_id}%0A"):
+        problem(client.get(f"/api/v1/jobs/{text}"), 404, "unknown_job")
+
+
 def test_an_unknown_job_is_a_404_at_once_also_for_one_who_waits(client: FlaskClient) -> None:
     started = time.monotonic()
 
@@ -247,9 +256,16 @@ def test_one_who_waits_is_answered_503_when_the_database_goes(client: FlaskClien
 
 def test_a_time_to_wait_that_is_none_is_refused(client: FlaskClient, in_process: InProcess) -> None:
     path = _path(in_process.submit())
-    for text in ("", "-1", "30.1", "999", "1e1", "nan", "inf", "soon", "1s", "%D9%A1"):
+    for text in ("", "-1", "30.1", "999", "4e1", "nan", "inf", "soon", "1s", "%D9%A1"):
         body = problem(client.get(f"{path}?wait={text}"), 422, "invalid_parameter")
         assert (body["parameter"], body["detail"]) == ("wait", "wait: seconds, from 0 to 30")
+
+
+def test_a_time_to_wait_may_be_written_as_any_number(client: FlaskClient, in_process: InProcess) -> None:
+    """/openapi.json says that it is one, and a program writes 0.00001 as 1e-05."""
+    path = _path(in_process.submit())
+    for text in ("0", "0.001", "1e-05", "1E-2", "5.960464477539063e-08"):
+        assert client.get(f"{path}?wait={text}").status_code == 200
 
 
 def test_an_unknown_or_repeated_parameter_is_refused(client: FlaskClient, in_process: InProcess) -> None:

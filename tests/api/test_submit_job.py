@@ -137,6 +137,13 @@ def test_an_unknown_field_is_named_whatever_its_name(client: FlaskClient) -> Non
         problem(response, 422, "invalid_parameter")
 
 
+def test_what_belongs_into_the_body_is_refused_in_the_address(client: FlaskClient, in_process: InProcess) -> None:
+    body = problem(client.post(f"{PATH}?dataset=second"), 422, "invalid_parameter")
+
+    assert body["detail"] == "dataset: there is no such parameter; allowed are none"
+    assert _rows(in_process) == []
+
+
 def test_a_dataset_that_is_not_there_is_a_404(client: FlaskClient, in_process: InProcess) -> None:
     for name in ("absent", "", "..", "../data", "/etc", "a\0b", "A", "x" * 10_000):
         body = problem(client.post(PATH, json={"dataset": name}), 404, "unknown_dataset")
