@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 from uuid import UUID, uuid4
 
 import psycopg2
@@ -206,6 +208,10 @@ class Served:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def listens(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
