@@ -17,6 +17,7 @@ from api import (
     request_ids,
     security,
     services,
+    uploads,
 )
 from api.encoding import IsoJSON
 from worker.settings import Settings
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(datasets.bp)
     app.register_blueprint(publications.bp)
     app.register_blueprint(openapi.bp)
+    app.register_blueprint(uploads.bp)
     app.register_blueprint(health.bp)
     app.register_blueprint(dashboard.bp)
     return app

@@ -14,17 +14,19 @@ bp = Blueprint("datasets", __name__, url_prefix="/api/v1/datasets")
 @bp.get("")
 @operation(Answer(answers.Datasets))
 def published(query: Page) -> Response:
-    """The datasets that a job was ever asked for, by name, and what is published of each."""
+    """The datasets that have files or that a job was ever asked for, by name, and what is published of each."""
     limit = query.get("limit", LIMIT_DEFAULT)
     after = parameters.unpack_cursor(query["cursor"])[0] if "cursor" in query else ""
     with services().engine.connect() as connection:
         found = connection.execute(
             sa.text(
-                "SELECT d.name, d.published_job_id, v.computed_at AS published_at FROM datasets AS d"
+                "SELECT name, d.published_job_id, v.computed_at AS published_at"
+                " FROM (SELECT unnest(CAST(:with_files AS text[])) AS name UNION SELECT name FROM datasets) AS known"
+                " LEFT JOIN datasets AS d USING (name)"
                 " LEFT JOIN dataset_versions AS v ON v.job_id = d.published_job_id"
-                " WHERE d.name > :after ORDER BY d.name LIMIT :limit"
+                " WHERE name > :after ORDER BY name LIMIT :limit"
             ),
-            {"after": after, "limit": limit + 1},
+            {"with_files": list(services().settings.datasets()), "after": after, "limit": limit + 1},
         )
         rows = [dict(row) for row in found.mappings()]
     next_cursor = parameters.pack_cursor(rows[limit - 1]["name"]) if len(rows) > limit else None

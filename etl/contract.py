@@ -156,6 +156,11 @@ class Table:
         return f"{self.name}.csv"
 
     @property
+    def file_names(self) -> tuple[str, str]:
+        """What the file may be called in a dataset."""
+        return self.file, f"{self.file}.gz"
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 

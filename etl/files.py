@@ -113,22 +113,23 @@ class Dataset:
         """Open the one file of `table`, plain or .gz.
 
         Raises BadInput: `missing_file`, `ambiguous_file` (both forms are there), `not_a_regular_file`, `too_large`.
-        What is found to be wrong with a file that is being written to is `input_changed`.
+        What is found to be wrong with a file that is being written to, or with a directory in whose place another one
+        has come, is `input_changed`.
         """
         try:
             directory = os.open(self.directory, _OPEN_FLAGS | os.O_DIRECTORY)
         except OSError as error:
             raise BadInput(FileCode.MISSING_FILE, f"{table.file}: the dataset's directory cannot be opened") from error
         try:
-            names = [name for name in (table.file, f"{table.file}.gz") if _exists(name, directory)]
-            if not names:
-                raise BadInput(FileCode.MISSING_FILE, f"{table.file}: the dataset has neither this file nor its .gz")
-            if len(names) > 1:
-                raise BadInput(FileCode.AMBIGUOUS_FILE, f"{table.file}: both {' and '.join(names)} exist; keep one")
-            descriptor = _open_regular(names[0], directory)
+            name = _only_name(table, directory)
+            descriptor = _open_regular(name, directory)
+        except BadInput as error:
+            if not _is_still(self.directory, directory):
+                raise _changed(table) from error
+            raise
         finally:
             os.close(directory)
-        with Source(table, names[0], descriptor, self.file_bytes_max) as source:
+        with Source(table, name, descriptor, self.file_bytes_max) as source:
             try:
                 source.refuse_more_than_allowed(source.size)
                 yield source
@@ -172,6 +173,23 @@ class Dataset:
 
 def _changed(table: Table) -> BadInput:
     return BadInput(FileCode.INPUT_CHANGED, f"{table.file}: the file was changed while the dataset was being read")
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the open directory is the one that the path names; another upload may have taken its place."""
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _only_name(table: Table, directory: int) -> str:
+    names = [name for name in table.file_names if _exists(name, directory)]
+    if not names:
+        raise BadInput(FileCode.MISSING_FILE, f"{table.file}: the dataset has neither this file nor its .gz")
+    if len(names) > 1:
+        raise BadInput(FileCode.AMBIGUOUS_FILE, f"{table.file}: both {' and '.join(names)} exist; keep one")
+    return names[0]
 
 
 def _exists(name: str, directory: int) -> bool:

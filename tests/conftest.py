@@ -273,6 +273,11 @@ class Programs:
             yield process
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def programs(settings: Settings) -> Programs:
     return Programs(settings)

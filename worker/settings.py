@@ -3,16 +3,19 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from etl.contract import TABLES
 from worker import memory
 
 Value = TypeVar("Value")
 
 DEFAULT_DATASET = "default"
 DATASET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+UPLOADED_FILES = "files"  # the directory in that of an upload
 ENGINES = ("duckdb",)
 SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL"})
 
@@ -41,6 +44,7 @@ class Settings:
     etl_threads: int
     max_rejected_ratio: float
     max_file_bytes: int
+    max_upload_bytes: int
     max_queued_jobs: int
     keep_versions: int
     job_time_limit_s: int
@@ -87,6 +91,7 @@ class Settings:
             etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _threads, "a whole number from 1 to 256"),
             max_rejected_ratio=read("MAX_REJECTED_RATIO", 0.1, _ratio, "a number from 0 to 1"),
             max_file_bytes=read("MAX_FILE_BYTES", 64 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
+            max_upload_bytes=read("MAX_UPLOAD_BYTES", 1 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
             max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
             keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
             job_time_limit_s=read("JOB_TIME_LIMIT", 3600, _seconds, "a time from 1s on, such as 90s, 30min or 2h"),
@@ -97,12 +102,40 @@ class Settings:
         """Where the engine may write what does not fit into its memory."""
         return self.state_dir / "spill"
 
+    @property
+    def uploads_dir(self) -> Path:
+        """Where uploaded datasets are; worker/uploads.py writes there."""
+        return self.state_dir / "datasets"
+
+    def is_mounted(self, dataset: str) -> bool:
+        """Whether the name is DATA_DIR's: `default` by one of the files in it, any other by whatever has that name."""
+        if dataset == DEFAULT_DATASET:
+            return _has_files(self.data_dir)
+        return os.path.lexists(self.data_dir / dataset)
+
     def directory(self, dataset: str) -> Path | None:
         """Return the directory of a dataset, or None for a name that is not one or has none."""
         if not DATASET_NAME.fullmatch(dataset):
             return None
-        directory = self.data_dir if dataset == DEFAULT_DATASET else self.data_dir / dataset
-        return directory if directory.is_dir() and not (dataset != DEFAULT_DATASET and directory.is_symlink()) else None
+        uploaded = self.uploads_dir / dataset / UPLOADED_FILES
+        if not self.is_mounted(dataset) and uploaded.is_dir():
+            return uploaded
+        if dataset == DEFAULT_DATASET:
+            return self.data_dir if self.data_dir.is_dir() else None
+        directory = self.data_dir / dataset
+        return directory if directory.is_dir() and not directory.is_symlink() else None
+
+    def datasets(self) -> set[str]:
+        """Return the names of the datasets that have a file, mounted or uploaded."""
+        names = {DEFAULT_DATASET}
+        for place in (self.data_dir, self.uploads_dir):
+            with suppress(OSError):
+                names.update(entry.name for entry in os.scandir(place))
+        return {name for name in names if (directory := self.directory(name)) and _has_files(directory)}
+
+
+def _has_files(directory: Path) -> bool:
+    return any(os.path.lexists(directory / name) for table in TABLES for name in table.file_names)
 
 
 def _positive(text: str) -> int:

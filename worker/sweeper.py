@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database, jobs, logs, presence, queue, spill, versions
+from worker import database, jobs, logs, presence, queue, spill, uploads, versions
 from worker.settings import Settings
 
 INTERVAL_S = 1.0
@@ -53,6 +53,7 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
             return
         presence.forget_silent(connection)
     versions.drop_old(engine, settings.keep_versions)
+    uploads.drop_leftovers(settings)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from worker.settings import Settings
 DEAD_REDIS = "unix:///nonexistent/redis.sock?db=0"
 DEAD_DATABASE = "postgresql://etl@/experiment_etl?host=/nonexistent"
 
+FORM_TYPE = "multipart/form-data; boundary=b"
+
 ClientWith = Callable[..., FlaskClient]
 
 
@@ -42,3 +44,9 @@ def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     assert body["title"]
     assert body["detail"]
     return body
+
+
+def form(*files: tuple[str, bytes]) -> bytes:
+    """Return the files as a body of the type FORM_TYPE."""
+    head = '--b\r\nContent-Disposition: form-data; name="f"; filename="{}"\r\n\r\n'
+    return b"".join(head.format(name).encode() + content + b"\r\n" for name, content in files) + b"--b--\r\n"

@@ -1,15 +1,48 @@
 """GET /api/v1/datasets"""
 
+import shutil
+
 from flask.testing import FlaskClient
 
-from tests.api.conftest import problem
-from tests.conftest import InProcess
+from tests.api.conftest import FORM_TYPE, form, problem
+from tests.conftest import SAMPLE, InProcess
+from worker.settings import Settings
 
 PATH = "/api/v1/datasets"
 
 
-def test_before_the_first_job_there_are_no_datasets(client: FlaskClient) -> None:
-    assert client.get(PATH).get_json() == {"items": [], "next_cursor": None}
+def _names(client: FlaskClient) -> list[str]:
+    return [item["name"] for item in client.get(PATH).get_json()["items"]]
+
+
+def test_before_the_first_job_the_datasets_that_have_files_are_there(client: FlaskClient, settings: Settings) -> None:
+    shutil.copytree(SAMPLE, settings.data_dir / "mounted")
+    (settings.data_dir / "empty").mkdir()
+    shutil.copytree(SAMPLE, settings.data_dir / "No-Name")
+    (settings.data_dir / "link").symlink_to(SAMPLE)
+    files = [(path.name, path.read_bytes()) for path in SAMPLE.glob("*.csv")]
+    assert client.put(f"{PATH}/lab", data=form(*files), content_type=FORM_TYPE).status_code == 201
+
+    assert client.get(PATH).get_json() == {
+        "items": [
+            {"name": name, "published_job_id": None, "published_at": None} for name in ("default", "lab", "mounted")
+        ],
+        "next_cursor": None,
+    }
+
+
+def test_without_files_and_jobs_there_are_no_datasets(client: FlaskClient, settings: Settings) -> None:
+    shutil.rmtree(settings.data_dir)
+    assert _names(client) == []
+    settings.data_dir.mkdir()
+    assert _names(client) == []
+
+
+def test_a_dataset_whose_files_are_gone_is_still_listed(client: FlaskClient, in_process: InProcess) -> None:
+    in_process.run()
+    shutil.rmtree(in_process.settings.data_dir)
+
+    assert _names(client) == ["default"]
 
 
 def test_a_dataset_shows_what_is_published_of_it(client: FlaskClient, in_process: InProcess) -> None:
@@ -32,7 +65,7 @@ def test_the_pages_together_are_the_list_by_name(client: FlaskClient, in_process
         pages.append(client.get(PATH, query_string={"limit": 2, "cursor": pages[-1]["next_cursor"]}).get_json())
 
     names = [[item["name"] for item in page["items"]] for page in pages]
-    assert names == [["a", "b"], ["c", "d"], ["e"]]
+    assert names == [["a", "b"], ["c", "d"], ["default", "e"]]
 
 
 def test_a_cursor_that_is_none_is_refused(client: FlaskClient) -> None:

@@ -22,6 +22,7 @@ def test_without_any_variable_the_defaults_of_the_design_hold() -> None:
     assert settings.etl_engine == "duckdb"
     assert settings.etl_threads == len(os.sched_getaffinity(0))
     assert settings.max_rejected_ratio == 0.1
+    assert settings.max_upload_bytes == 1 << 30
     assert settings.max_queued_jobs == 1000
     assert settings.keep_versions == 5
 
@@ -59,6 +60,7 @@ def test_the_embedded_servers_are_where_the_programs_run() -> None:
         ("ETL_THREADS", "3", "etl_threads", 3),
         ("MAX_REJECTED_RATIO", "0", "max_rejected_ratio", 0),
         ("MAX_REJECTED_RATIO", "1", "max_rejected_ratio", 1),
+        ("MAX_UPLOAD_BYTES", "2GiB", "max_upload_bytes", 2 << 30),
         ("MAX_QUEUED_JOBS", "7", "max_queued_jobs", 7),
         ("KEEP_VERSIONS", " 7 ", "keep_versions", 7),
     ],
@@ -79,6 +81,7 @@ def test_a_variable_is_read(variable: str, text: str, field: str, value: Any) ->
         "ETL_MEMORY_LIMIT",
         "ETL_THREADS",
         "MAX_REJECTED_RATIO",
+        "MAX_UPLOAD_BYTES",
         "MAX_QUEUED_JOBS",
         "KEEP_VERSIONS",
     ],
@@ -112,6 +115,7 @@ def test_an_empty_variable_is_one_that_is_not_set(variable: str) -> None:
         ("MAX_REJECTED_RATIO", "-0.1", "a number from 0 to 1"),
         ("MAX_REJECTED_RATIO", "nan", "a number from 0 to 1"),
         ("MAX_REJECTED_RATIO", "10%", "a number from 0 to 1"),
+        ("MAX_UPLOAD_BYTES", "1MB", "a size from 64MiB on, such as 512MiB or 2GiB"),
         ("MAX_QUEUED_JOBS", "0", "a whole number from 1 on"),
         ("MAX_QUEUED_JOBS", "1e3", "a whole number from 1 on"),
         ("KEEP_VERSIONS", "-1", "a whole number from 1 on"),
@@ -150,7 +154,7 @@ def settings(tmp_path: Path) -> Settings:
     """Settings of a data directory of its own, beside which something secret lies; no server is needed here."""
     (tmp_path / "data" / "plain").mkdir(parents=True)
     (tmp_path / "secret").mkdir()
-    return Settings.from_env({"DATA_DIR": str(tmp_path / "data")})
+    return Settings.from_env({"DATA_DIR": str(tmp_path / "data"), "STATE_DIR": str(tmp_path / "state")})
 
 
 def test_the_default_dataset_is_the_data_directory_itself(settings: Settings) -> None:
@@ -208,3 +212,48 @@ def test_a_link_is_no_dataset(settings: Settings) -> None:
     (settings.data_dir / "link").symlink_to(settings.data_dir.parent / "secret")
 
     assert settings.directory("link") is None
+
+
+# --- uploaded datasets
+
+
+def _uploaded(settings: Settings, name: str) -> Path:
+    """Put a dataset where uploads are."""
+    directory = settings.uploads_dir / f".upload-{name}" / "files"
+    directory.mkdir(parents=True)
+    (settings.uploads_dir / name).symlink_to(directory.parent.name)
+    return settings.uploads_dir / name / "files"
+
+
+def test_a_dataset_is_looked_for_among_the_uploads_where_data_dir_has_none_of_its_name(settings: Settings) -> None:
+    assert settings.directory("lab") is None
+    uploaded = _uploaded(settings, "lab")
+
+    assert settings.directory("lab") == uploaded
+
+
+def test_what_data_dir_has_comes_first(settings: Settings) -> None:
+    for name in ("plain", "file", "link"):
+        _uploaded(settings, name)
+    (settings.data_dir / "file").write_text("x")
+    (settings.data_dir / "link").symlink_to(settings.data_dir.parent / "secret")
+
+    assert settings.directory("plain") == settings.data_dir / "plain"
+    assert settings.directory("file") is None
+    assert settings.directory("link") is None
+
+
+def test_default_is_an_upload_only_while_data_dir_has_no_file_of_a_dataset(settings: Settings) -> None:
+    (settings.data_dir / "notes.txt").write_text("x")
+    uploaded = _uploaded(settings, "default")
+
+    assert settings.directory("default") == uploaded
+    (settings.data_dir / "compounds.csv.gz").write_text("x")
+    assert settings.directory("default") == settings.data_dir
+
+
+@pytest.mark.parametrize("name", [".upload-lab", "..", "../data", "lab/files", "LAB"])
+def test_nothing_but_a_name_is_looked_for_among_the_uploads(settings: Settings, name: str) -> None:
+    _uploaded(settings, "lab")
+
+    assert settings.directory(name) is None
