@@ -1,9 +1,7 @@
 """The rejections of a job: JSON in pages, or all of them as CSV."""
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -12,6 +10,7 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, request
 
 from api import answers, parameters, versions
+from api.exports import csv_lines
 from api.operations import Answer, operation
 from api.parameters import LIMIT_DEFAULT, JobId, Page, Text
 from api.problems import Problem
@@ -79,7 +78,7 @@ def _csv_lines(engine: sa.Engine, job: Job, query: _Query) -> Iterator[str]:
     A finished job's rejections do not change, but they go with its version. Then the answer breaks off, for the last
     look finds out: what ends as it should is complete.
     """
-    yield _csv([_COLUMNS])
+    yield csv_lines([_COLUMNS])
     statement, bound = _statement(query, "id > :after", "LIMIT :limit")
     after = 0
     while True:
@@ -90,13 +89,7 @@ def _csv_lines(engine: sa.Engine, job: Job, query: _Query) -> Iterator[str]:
                 _refuse_absent(connection, job)
                 return
         after = rows[-1].id
-        yield _csv(row[1:] for row in rows)
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    lines = io.StringIO()
-    csv.writer(lines).writerows(rows)
-    return lines.getvalue()
+        yield csv_lines(row[1:] for row in rows)
 
 
 def _statement(query: _Query, condition: str = "true", end: str = "") -> tuple[sa.TextClause, dict[str, Any]]:

@@ -121,6 +121,18 @@ def test_csv_has_the_same_rejections_in_the_same_order(client: FlaskClient, job:
     assert [line[1] for line in _csv(client, f"{path}?file=users.csv&code=invalid_date")[1:]] == ["17"]
 
 
+def test_csv_does_not_run_what_a_file_holds_and_json_shows_it(client: FlaskClient, in_process: InProcess) -> None:
+    values = ["=cmd|' /C calc'!A0", "@SUM(1)", "+1+1", "-5"]
+    with (in_process.settings.data_dir / "users.csv").open("a") as file:
+        file.writelines(f"\n{value},n,e,2024-01-01" for value in values[:3])
+    with (in_process.settings.data_dir / "user_experiments.csv").open("a") as file:
+        file.write("\n38,1,1,-5")
+    path = f"/api/v1/jobs/{in_process.run(max_rejected_ratio=0.5).id}/rejections"
+
+    assert [line[5] for line in _csv(client, path)[1:]] == ["'=cmd|' /C calc'!A0", "'@SUM(1)", "'+1+1", "-5"]
+    assert [item["value"] for item in client.get(path).get_json()["items"]] == values
+
+
 def test_csv_holds_all_rejections_however_many(client: FlaskClient, in_process: InProcess) -> None:
     with (in_process.settings.data_dir / "users.csv").open("a") as file:
         file.writelines(f'\nx{n},"a ""name"", with\nbreaks",e,soon' for n in range(2500))
