@@ -121,7 +121,8 @@ class Settings:
         if not self.is_mounted(dataset) and uploaded.is_dir():
             return uploaded
         if dataset == DEFAULT_DATASET:
-            return self.data_dir if self.data_dir.is_dir() else None
+            # DATA_DIR may be a link, which it is the operator's to set; what is in it may not.
+            return self.data_dir.resolve() if self.data_dir.is_dir() else None
         directory = self.data_dir / dataset
         return directory if directory.is_dir() and not directory.is_symlink() else None
 

@@ -13,23 +13,57 @@ from etl import engines
 from etl.engines import Engine
 from etl.validate import Step
 
+# The last one: without access, what looks like a path is the name of a table.
+_REFUSED = "disabled (by|through) configuration|configuration has been locked|Table with name /etc/passwd does not"
+
 
 @pytest.mark.parametrize(
     "query",
     [
         "SELECT * FROM read_csv('/etc/passwd')",
         "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM read_blob('/etc/passwd')",
+        "SELECT * FROM read_json('/etc/passwd')",
+        "SELECT * FROM read_parquet('/etc/passwd')",
+        "SELECT * FROM glob('/etc/*')",
+        "SELECT * FROM sniff_csv('/etc/passwd')",
+        "SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')",
+        "CREATE TABLE lines (line TEXT); COPY lines FROM '/etc/passwd'",
         "COPY (SELECT 1) TO '/tmp/etl-test-out.csv'",
+        "COPY (SELECT 1) TO '/tmp/etl-test-out.parquet' (FORMAT parquet)",
+        "EXPORT DATABASE '/tmp/etl-test-out'",
+        "IMPORT DATABASE '/tmp/etl-test-out'",
         "ATTACH '/tmp/etl-test.duckdb'",
+        "ATTACH '/etc/passwd' AS stolen (READ_ONLY)",
         "INSTALL httpfs",
+        "INSTALL '/tmp/etl-test.duckdb_extension'",
+        "FORCE INSTALL httpfs FROM 'http://127.0.0.1:9'",
         "LOAD httpfs",
+        "LOAD '/tmp/etl-test.duckdb_extension'",
+        "UPDATE EXTENSIONS",
+        "CREATE PERSISTENT SECRET s (TYPE http)",
         "SET enable_external_access = true",
+        "SET GLOBAL enable_external_access = true",
+        "SET lock_configuration = false",
+        "RESET lock_configuration",
+        "PRAGMA enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "SET temp_directory = '/tmp/etl-test-spill'",
+        "SET extension_directory = '/tmp'",
+        "SET home_directory = '/tmp'",
+        "SET log_query_path = '/tmp/etl-test.log'",
+        "SET allow_unsigned_extensions = true",
         "SET memory_limit = '100GB'",
+        "SET threads = 100",
+        "PRAGMA enable_profiling = 'json'; PRAGMA profiling_output = '/tmp/etl-test.json'",
     ],
 )
 def test_the_engine_opens_nothing_and_cannot_be_reconfigured(query: str, etl_engine: Engine) -> None:
-    with pytest.raises(duckdb.Error):
+    with pytest.raises(duckdb.Error, match=_REFUSED):
         etl_engine._connection.execute(query)
+
+    assert list(Path("/tmp").glob("etl-test*")) == []
 
 
 def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: Engine) -> None:
@@ -60,6 +94,21 @@ def test_what_does_not_fit_is_spilled_where_the_engine_was_told(tmp_path: Path) 
         engine._connection.execute("CREATE TABLE s AS FROM t ORDER BY m")
 
         assert sum(path.stat().st_size for path in spill.rglob("*")) > 1 << 20
+
+
+def test_nothing_but_the_spill_directory_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the process is nor in its home."""
+    here, home, spill = (tmp_path / name for name in ("here", "home", "spill"))
+    here.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+
+    with engines.connect("duckdb", memory_bytes=48 << 20, threads=1, spill_directory=spill) as engine:
+        engine._connection.execute("CREATE TABLE t AS SELECT i, md5(i::varchar) AS m FROM range(2000000) AS r (i)")
+        assert list(spill.iterdir()) != []
+
+    assert sorted(tmp_path.rglob("*")) == [here, home], "and the spill directory is gone with the engine that made it"
 
 
 def test_an_engine_that_does_not_exist_cannot_be_opened(tmp_path: Path) -> None:

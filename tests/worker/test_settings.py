@@ -170,7 +170,7 @@ def test_a_data_directory_behind_a_link_is_read(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
 
-    assert Settings.from_env({"DATA_DIR": str(tmp_path / "link")}).directory("default") == tmp_path / "link"
+    assert Settings.from_env({"DATA_DIR": str(tmp_path / "link")}).directory("default") == tmp_path / "real"
 
 
 def test_a_name_without_a_directory_is_no_dataset(settings: Settings) -> None:
