@@ -30,17 +30,17 @@ _REFUSED = "disabled (by|through) configuration|configuration has been locked|Ta
         "SELECT * FROM sniff_csv('/etc/passwd')",
         "SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')",
         "CREATE TABLE lines (line TEXT); COPY lines FROM '/etc/passwd'",
-        "COPY (SELECT 1) TO '/tmp/etl-test-out.csv'",
-        "COPY (SELECT 1) TO '/tmp/etl-test-out.parquet' (FORMAT parquet)",
-        "EXPORT DATABASE '/tmp/etl-test-out'",
-        "IMPORT DATABASE '/tmp/etl-test-out'",
-        "ATTACH '/tmp/etl-test.duckdb'",
+        "COPY (SELECT 1) TO '/tmp/OUT-out.csv'",
+        "COPY (SELECT 1) TO '/tmp/OUT-out.parquet' (FORMAT parquet)",
+        "EXPORT DATABASE '/tmp/OUT-out'",
+        "IMPORT DATABASE '/tmp/OUT-out'",
+        "ATTACH '/tmp/OUT.duckdb'",
         "ATTACH '/etc/passwd' AS stolen (READ_ONLY)",
         "INSTALL httpfs",
-        "INSTALL '/tmp/etl-test.duckdb_extension'",
+        "INSTALL '/tmp/OUT.duckdb_extension'",
         "FORCE INSTALL httpfs FROM 'http://127.0.0.1:9'",
         "LOAD httpfs",
-        "LOAD '/tmp/etl-test.duckdb_extension'",
+        "LOAD '/tmp/OUT.duckdb_extension'",
         "UPDATE EXTENSIONS",
         "CREATE PERSISTENT SECRET s (TYPE http)",
         "SET enable_external_access = true",
@@ -49,21 +49,21 @@ _REFUSED = "disabled (by|through) configuration|configuration has been locked|Ta
         "RESET lock_configuration",
         "PRAGMA enable_external_access = true",
         "SET allowed_directories = ['/']",
-        "SET temp_directory = '/tmp/etl-test-spill'",
+        "SET temp_directory = '/tmp/OUT-spill'",
         "SET extension_directory = '/tmp'",
         "SET home_directory = '/tmp'",
-        "SET log_query_path = '/tmp/etl-test.log'",
+        "SET log_query_path = '/tmp/OUT.log'",
         "SET allow_unsigned_extensions = true",
         "SET memory_limit = '100GB'",
         "SET threads = 100",
-        "PRAGMA enable_profiling = 'json'; PRAGMA profiling_output = '/tmp/etl-test.json'",
+        "PRAGMA enable_profiling = 'json'; PRAGMA profiling_output = '/tmp/OUT.json'",
     ],
 )
-def test_the_engine_opens_nothing_and_cannot_be_reconfigured(query: str, etl_engine: Engine) -> None:
+def test_the_engine_opens_nothing_and_cannot_be_reconfigured(query: str, etl_engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(duckdb.Error, match=_REFUSED):
-        etl_engine._connection.execute(query)
+        etl_engine._connection.execute(query.replace("/tmp/", f"{tmp_path}/"))
 
-    assert list(Path("/tmp").glob("etl-test*")) == []
+    assert list(tmp_path.glob("OUT*")) == []
 
 
 def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: Engine) -> None:

@@ -178,6 +178,31 @@ def test_of_uploads_at_the_same_time_the_last_whole_one_is_the_dataset(settings:
     assert _leftovers(settings) == []
 
 
+def test_an_upload_that_comes_between_takes_its_turn_and_leaves_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at what is to be replaced and the replacing."""
+    _upload(settings, mark="first")
+    target = uploads._target
+    other = threading.Thread(target=_upload, args=(settings, "lab", "third"))
+
+    def slow(path: Path) -> str | None:
+        found = target(path)
+        if not other.ident:
+            other.start()
+            other.join(0.5)
+        return found
+
+    monkeypatch.setattr(uploads, "_target", slow)
+    _upload(settings, mark="second")
+    other.join()
+
+    assert _leftovers(settings) == []
+    directory = settings.directory("lab")
+    assert directory
+    assert (directory / "users.csv").read_bytes() == _contents("third")["users.csv"]
+
+
 # --- what is left behind
 
 
