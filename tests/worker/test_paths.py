@@ -208,10 +208,12 @@ def test_a_folder_that_becomes_a_link_after_the_job_was_accepted_is_not_followed
 def test_a_folder_that_becomes_a_link_during_the_run_is_not_followed(
     reading: str, in_process: InProcess, secret: Path, lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, pending = Source.readinto, [True]
+    """The job fails either way, so what counts is which files were read."""
+    read, pending, inodes = Source.readinto, [True], set()
 
     def readinto(self: Source, buffer: object) -> int:
         count = read(self, buffer)
+        inodes.add(os.fstat(self._file.fileno()).st_ino)
         if self.name == reading and pending.pop() if pending else False:
             lab.rename(lab.parent / "old")
             lab.symlink_to(secret)
@@ -222,5 +224,7 @@ def test_a_folder_that_becomes_a_link_during_the_run_is_not_followed(
     job = in_process.run(dataset="lab")
 
     assert not pending
+    assert inodes.isdisjoint(path.stat().st_ino for path in secret.iterdir())
+    assert inodes <= {path.stat().st_ino for path in (lab.parent / "old").iterdir()}
     assert (job.state, job.error_code) in [("failed", "missing_file"), ("failed", "input_changed")]
     assert in_process.query("SELECT * FROM user_features WHERE dataset = 'lab'") == []
