@@ -8,7 +8,8 @@ if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
 usage: scripts/test.sh [pytest arguments]
 Runs every test: `scripts/test.sh tests/etl -k tie` runs some. Real Postgres and Redis servers are started on Unix
 sockets in a temporary folder; where their packages are missing and apt may be used, they are installed. The container
-tests need a Docker engine: without one they are skipped, and with CI=true they fail.
+tests need a Docker engine: without one they are skipped, and with CI=true they fail. Faults are injected by
+scripts/faults.sh.
 EOF
   exit 0
 fi
@@ -29,6 +30,6 @@ pytest=("$(scripts/venv.sh)/bin/python" -m pytest)
 if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
-"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not container'
+"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not container and not faults'
 # One after the other: they share the engine, and the scripts' own names.
 exec "${pytest[@]}" -m container

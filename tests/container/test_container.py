@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.container.conftest import Containers, docker, stopwatch
+from tests.container.service import Containers, docker, stopwatch
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.container

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import ROOT, SAMPLE
-from tests.container.conftest import docker
+from tests.container.service import docker
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.container

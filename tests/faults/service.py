@@ -1,0 +1,189 @@
+"""The service under test, in one container or in one for each role, and the jobs that it has promised to run."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from socket import socket
+from typing import Any
+
+from tests.container.service import Container, Containers, docker
+from tests.faults.inputs import Inputs
+from tests.servers import StrPath, wait_until
+
+READER_PASSWORD = "reader"
+ROLES = ("postgres", "redis", "api", "worker", "sweeper")
+FINAL_STATES = ("succeeded", "failed", "cancelled")
+
+# How `pgrep --full` finds a program's processes, and nothing else.
+PROCESSES = {
+    "worker": "celery --quiet",
+    "api": "gunicorn --config",
+    "redis": "^redis-server",
+    "postgres": "^postgres -D",
+    "sweeper": "worker.sweeper$",
+}
+
+
+class Unavailable(Exception):  # noqa: N818
+    """Postgres, or its container, does not answer just now."""
+
+
+class Service:
+    """`parts` names the container of each role."""
+
+    def __init__(self, parts: Mapping[str, Container], inputs: Inputs, reader_port: int) -> None:
+        self.parts = parts
+        self.inputs = inputs
+        self.reader_port = reader_port
+        self.accepted: list[str] = []
+        self.tables: set[str] = set()
+
+    # --- jobs
+
+    def post(self, **body: Any) -> str | None:
+        """Ask for a job; return its id where it was accepted, and None where the answer was no, or none at all."""
+        try:
+            status, answer = self.parts["api"].request("POST", "/api/v1/jobs", {"force": True} | body)
+        except (OSError, HTTPException, ValueError):
+            return None
+        if status != 202:
+            return None
+        self.accepted.append(answer["id"])
+        return str(answer["id"])
+
+    def post_until_accepted(self, *, seconds: float = 90, **body: Any) -> str:
+        end = time.monotonic() + seconds
+        while not (job_id := self.post(**body)):
+            assert time.monotonic() < end, f"in vain: no job was accepted for {seconds} s"
+            time.sleep(0.1)
+        return job_id
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = self.parts["api"].get(f"/api/v1/jobs/{job_id}")
+        return job
+
+    def finished(self, job_id: str, *, seconds: float = 120) -> dict[str, Any]:
+        wait_until(lambda: self.job(job_id)["state"] in FINAL_STATES, f"{job_id} is final", seconds=seconds)
+        return self.job(job_id)
+
+    def wait_for_stage(self, job_id: str, stage: str) -> None:
+        def has_come() -> bool:
+            job = self.job(job_id)
+            assert job["state"] not in FINAL_STATES, f"the stage {stage} was too short to be seen: {job}"
+            return bool(job["stage"] == stage)
+
+        wait_until(has_come, f"the stage {stage}", seconds=60)
+
+    @contextmanager
+    def flow(self, *, per_second: float = 2) -> Iterator[None]:
+        """Let jobs arrive all the time, from one variant of the inputs and from the next."""
+        ended = threading.Event()
+
+        def post_all() -> None:
+            for number in range(100_000):
+                if ended.wait(1 / per_second):
+                    return
+                if number % 4 == 0:
+                    self.inputs.use(self.inputs.variants[number // 4 % len(self.inputs.variants)])
+                self.post()
+
+        thread = threading.Thread(target=post_all, name="flow")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    # --- what is in it
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Ask Postgres from inside, as the superuser. Raises Unavailable."""
+        statement = f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) AS q"  # noqa: S608 - the tests' own queries
+        answer: list[dict[str, Any]] = json.loads(self.psql(statement))
+        return answer
+
+    def psql(self, *statements: str) -> str:
+        commands = [option for statement in statements for option in ("-c", statement)]
+        options = ["--username", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1"]
+        done = docker("exec", self.parts["postgres"].name, "psql", *options, *commands, check=False)
+        if done.returncode:
+            raise Unavailable(done.stderr)
+        return done.stdout
+
+    # --- what is done to it
+
+    def signal(self, signal: str, role: str, *options: str) -> None:
+        """Send a signal to all processes of a role at once."""
+        arguments = ["exec", self.parts[role].name, "pkill", f"-{signal}", *options, "--full", PROCESSES[role]]
+        docker(*arguments)
+
+    def worker_child(self) -> str:
+        """The process that runs jobs: a celery whose parent is celery."""
+        parent = self.parts["worker"].execute(f"pgrep --oldest --full '{PROCESSES['worker']}'").strip()
+        return self.parts["worker"].execute(f"pgrep --parent {parent} --full '{PROCESSES['worker']}'").strip()
+
+    def wait_until_ready(self) -> None:
+        def is_ready() -> bool:
+            try:
+                return self.parts["api"].request("GET", "/readyz")[0] == 200
+            except (OSError, HTTPException, ValueError):
+                return False
+
+        wait_until(is_ready, "the service is ready", seconds=90)
+
+
+def free_port() -> int:
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def start_whole(containers: Containers, inputs: Inputs, *options: StrPath) -> Service:
+    """Start everything in one container, whose ports stay when it is started again."""
+    reader_port = free_port()
+    container = containers.start(*_data(inputs), *_reader(reader_port), *options, port=free_port())
+    return Service(dict.fromkeys(ROLES, container), inputs, reader_port)
+
+
+def start_roles(containers: Containers, inputs: Inputs, worker_options: Mapping[str, list[str]]) -> Service:
+    """Start each role in a container of its own, and as many workers as there are keys, with the options of each."""
+    reader_port, network, state = free_port(), containers.network(), containers.volume()
+    shared = [
+        *("--network", network, "--volume", f"{state}:/var/lib/experiment-etl", *_data(inputs)),
+        *("--env", "DATABASE_URL=postgresql://etl:secret@postgres:5432/experiment_etl"),
+        *("--env", "REDIS_URL=redis://:secret@redis:6379/0"),
+    ]
+
+    def start(role: str, *options: StrPath, port: int | None = None) -> Container:
+        return containers.start("--network-alias", role, *options, command=role, port=port)
+
+    parts = {
+        "postgres": start("postgres", "--network", network, "--env", "POSTGRES_PASSWORD=secret", *_reader(reader_port)),
+        "redis": start("redis", "--network", network, "--env", "REDIS_PASSWORD=secret"),
+        "api": start("api", *shared, port=free_port()),
+        "sweeper": start("sweeper", *shared),
+    }
+    for name, options in worker_options.items():
+        parts[name] = containers.start(*shared, *options, command="worker")
+    return Service(parts, inputs, reader_port)
+
+
+def _data(inputs: Inputs) -> list[str]:
+    return ["--volume", f"{inputs.directory}:/data:ro"]
+
+
+def _reader(port: int) -> list[str]:
+    return ["--env", f"READER_PASSWORD={READER_PASSWORD}", "--publish", f"127.0.0.1:{port}:5432"]
+
+
+def answers(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except Unavailable:
+        return False
+    return True
