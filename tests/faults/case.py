@@ -1,6 +1,7 @@
 """One case: a service that is watched, what is injected, how long the recovery took, and what did not hold."""
 
 import os
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.container.service import Containers
 from tests.faults import invariants
 from tests.faults.inputs import Inputs, sample
 from tests.faults.report import Result
-from tests.faults.service import FINAL_STATES, Service, Unavailable, start_roles, start_whole
+from tests.faults.service import FINAL_STATES, Service, Unavailable, start_roles, start_whole, start_with_outside_redis
 from tests.faults.watch import Breach, Watch
 from tests.servers import StrPath, wait_until
 
@@ -33,6 +34,10 @@ class Case:
     def times(self, *, short: int, long: int) -> int:
         return long if IS_LONG else short
 
+    def wait_for_a_moment(self, number: int) -> None:
+        """Wait before the kill of this number; supervisord gives up what dies in 10 s four times in a row."""
+        time.sleep(random.uniform(1, 4) if number % 3 else random.uniform(11, 14))
+
     # --- set up
 
     def inputs(self, make: Callable[[Path], Inputs] = sample) -> Inputs:
@@ -41,6 +46,9 @@ class Case:
     def start(self, inputs: Inputs | None = None, *options: StrPath) -> Service:
         """Start the whole service in a container, watch it, and publish a first version."""
         return self._begin(start_whole(self.containers, inputs or self.inputs(), *options))
+
+    def start_with_outside_redis(self, inputs: Inputs) -> Service:
+        return self._begin(start_with_outside_redis(self.containers, inputs))
 
     def start_roles(self, inputs: Inputs, **worker_options: list[str]) -> Service:
         """The same with a container for each role; `worker_options` names the workers."""
@@ -56,7 +64,7 @@ class Case:
     def _begin(self, service: Service) -> Service:
         self.service = service
         service.wait_until_ready()
-        service.tables = {row["name"] for row in service.rows(invariants.TABLES)}
+        service.tables = service.table_names()
         self._begin_to_watch()
         first = service.finished(service.post_until_accepted())
         assert first["outcome"] == "published", first
@@ -81,6 +89,7 @@ class Case:
         service, ended = self.service, time.monotonic()
         fresh = service.post_until_accepted()
         self.watch.health.excused = False
+        service.tables = service.tables or service.table_names()
         waited_for, is_draining_checked = set(service.accepted), False
         while left := self._not_final(waited_for):
             waited_s = time.monotonic() - ended

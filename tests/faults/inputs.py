@@ -2,12 +2,13 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.bench.generate import generate
 from tests.conftest import SAMPLE
 from tests.etl.recompute import recompute
 
@@ -36,6 +37,9 @@ class Inputs:
     def variants(self) -> list[str]:
         return list(self._variants)
 
+    def content(self, variant: str) -> bytes:
+        return self._variants[variant]
+
     def add(self, variant: str, experiments: bytes) -> None:
         """Add a variant, and compute its features without the product."""
         self._variants[variant] = experiments
@@ -45,12 +49,30 @@ class Inputs:
             (Path(folder) / EXPERIMENTS).write_bytes(experiments)
             self.checksums[hashlib.sha256(experiments).hexdigest()] = _checksum(recompute(Path(folder)).features)
 
+    def add_dataset(self, name: str, make: Callable[[Path], None]) -> None:
+        """Add another dataset beside the one with variants; nobody watches what is published of it."""
+        directory = self.directory / name
+        directory.mkdir()
+        make(directory)
+        for path in [directory, *directory.iterdir()]:
+            path.chmod(0o755)
+
     def use(self, variant: str) -> None:
         """Replace the file at once, as an export should."""
         new = self.directory / ".new"
         new.write_bytes(self._variants[variant])
         new.chmod(0o644)
         new.replace(self.directory / EXPERIMENTS)
+
+
+def copy_sample(directory: Path) -> None:
+    for path in SAMPLE.iterdir():
+        shutil.copy(path, directory)
+
+
+def large(directory: Path) -> None:
+    """More than a few hundred megabytes of memory hold at once."""
+    generate(directory, experiments=2_000_000, users=20_000, compounds=500, shuffled=True, seed=1)
 
 
 def sample(directory: Path) -> Inputs:
@@ -61,6 +83,26 @@ def sample(directory: Path) -> Inputs:
     inputs = Inputs(directory)
     inputs.add("old", old)
     inputs.add("new", old.rstrip(b"\n") + b"\n9001,1,1;2,123.5\n")
+    inputs.use("old")
+    return inputs
+
+
+def slow_to_read(directory: Path, *, lines: int = 20_000, padding: int = 5_000) -> Inputs:
+    """Files whose reading lasts a second, for what they hold beside the columns of the contract."""
+    users = [f"{user},User {user},user{user}@example.com,2024-01-01" for user in range(1, 501)]
+    (directory / "users.csv").write_text("\n".join(["user_id,name,email,signup_date", *users, ""]))
+    (directory / "compounds.csv").write_text("compound_id,compound_name,compound_structure\n1,Water,O\n2,Salt,\n")
+    header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time,notes"
+
+    def written(numbers: Iterable[int], run_time: float) -> bytes:
+        return "".join(f"{number},{number % 500 + 1},1;2,{run_time},{'-' * padding}\n" for number in numbers).encode()
+
+    inputs = Inputs(directory)
+    old = f"{header}\n".encode() + written(range(1, lines + 1), 1.5)
+    inputs.add("old", old)
+    inputs.add("appended", old + written(range(lines + 1, lines + 100), 1.5))
+    inputs.add("replaced", f"{header}\n".encode() + written(range(1, lines + 1), 2.5))
+    inputs.add("truncated", old[: len(old) * 2 // 3])
     inputs.use("old")
     return inputs
 
@@ -93,6 +135,8 @@ def _line(row: dict[str, Any]) -> str:
     return "|".join("-" if value is None else str(value) for value in written.values())
 
 
-def _rounded(value: float | None, places: int) -> Decimal | None:
+def _rounded(value: float | None, places: int) -> str | None:
     """As Postgres does: 15 digits of the float, then rounded half up."""
-    return None if value is None else Decimal(f"{value:.15g}").quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    if value is None:
+        return None
+    return f"{Decimal(f'{value:.15g}').quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):f}"

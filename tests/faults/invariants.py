@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tests.faults.inputs import CHECKSUM, EXPERIMENTS
-from tests.faults.service import Service
+from tests.faults.service import STATE, Service
 from tests.faults.watch import Breach
 
 SETTLED_S = 10
@@ -51,22 +51,15 @@ def nothing_is_left_behind(service: Service) -> Iterator[Breach]:
     for what, query in _LEFTOVERS.items():
         for row in service.rows(query):
             yield f"I5 {what}: {row['name']}"
-    tables = {row["name"] for row in service.rows(TABLES)}
-    for name in tables - service.tables:
+    for name in service.table_names() - service.tables:
         yield f"I5 a table that was not there at the start: {name}"
-    state = "/var/lib/experiment-etl"
     for role, find in (
-        ("postgres", f"find {state}/postgres/*/base -path '*pgsql_tmp*' -type f"),
-        ("worker", f"find {state}/spill -mindepth 1 2>/dev/null || true"),
+        ("postgres", f"find {STATE}/postgres/*/base -path '*pgsql_tmp*' -type f"),
+        ("api", f"find {STATE}/spill -mindepth 1 2>/dev/null || true"),
     ):
         for path in service.parts[role].execute(find).splitlines():
             yield f"I5 a temporary file: {path}"
 
-
-TABLES = """
-    SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
-        AND relname NOT LIKE 'user\\_feature\\_versions\\_%'
-"""
 
 _LEFTOVERS = {
     "a version's table without its version": """

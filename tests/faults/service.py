@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from socket import socket
@@ -13,6 +13,7 @@ from tests.container.service import Container, Containers, docker
 from tests.faults.inputs import Inputs
 from tests.servers import StrPath, wait_until
 
+STATE = "/var/lib/experiment-etl"
 READER_PASSWORD = "reader"
 ROLES = ("postgres", "redis", "api", "worker", "sweeper")
 FINAL_STATES = ("succeeded", "failed", "cancelled")
@@ -27,6 +28,12 @@ PROCESSES = {
 }
 
 
+_TABLES = r"""
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+        AND relname NOT LIKE 'user\_feature\_versions\_%'
+"""
+
+
 class Unavailable(Exception):  # noqa: N818
     """Postgres, or its container, does not answer just now."""
 
@@ -35,10 +42,11 @@ class Service:
     """`parts` names the container of each role."""
 
     def __init__(self, parts: Mapping[str, Container], inputs: Inputs, reader_port: int) -> None:
-        self.parts = parts
+        self.parts = dict(parts)
         self.inputs = inputs
         self.reader_port = reader_port
         self.accepted: list[str] = []
+        self.refusals: list[str] = []
         self.tables: set[str] = set()
 
     # --- jobs
@@ -47,9 +55,11 @@ class Service:
         """Ask for a job; return its id where it was accepted, and None where the answer was no, or none at all."""
         try:
             status, answer = self.parts["api"].request("POST", "/api/v1/jobs", {"force": True} | body)
-        except (OSError, HTTPException, ValueError):
+        except (OSError, HTTPException, ValueError) as error:
+            self.refusals.append(repr(error))
             return None
         if status != 202:
+            self.refusals.append(str(answer))
             return None
         self.accepted.append(answer["id"])
         return str(answer["id"])
@@ -106,6 +116,10 @@ class Service:
         answer: list[dict[str, Any]] = json.loads(self.psql(statement))
         return answer
 
+    def table_names(self) -> set[str]:
+        """All tables and views but the tables of versions."""
+        return {row["relname"] for row in self.rows(_TABLES)}
+
     def psql(self, *statements: str) -> str:
         commands = [option for statement in statements for option in ("-c", statement)]
         options = ["--username", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1"]
@@ -116,10 +130,33 @@ class Service:
 
     # --- what is done to it
 
-    def signal(self, signal: str, role: str, *options: str) -> None:
-        """Send a signal to all processes of a role at once."""
-        arguments = ["exec", self.parts[role].name, "pkill", f"-{signal}", *options, "--full", PROCESSES[role]]
-        docker(*arguments)
+    def signal(self, signal: str, role: str, *, part: str = "") -> None:
+        """Send a signal to all processes of a role at once; of Postgres to the first, which the others depend on."""
+        docker("exec", self.parts[part or role].name, "pkill", f"-{signal}", "--full", PROCESSES[role])
+
+    def terminate_backends(self) -> None:
+        """End every session of the service, and none of a reader."""
+        self.psql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'etl'")
+
+    def backend_of(self, job_id: str) -> str:
+        """The Postgres process that a job's transaction runs in."""
+        signature = f"application_name LIKE 'job {job_id} %'"
+        [row] = self.rows(f"SELECT pid FROM pg_stat_activity WHERE {signature}")  # noqa: S608
+        return str(row["pid"])
+
+    def worker_of(self, job_id: str) -> str:
+        """The part that runs a job."""
+        [row] = self.rows(f"SELECT worker FROM jobs WHERE id = '{job_id}'")  # noqa: S608
+        host = row["worker"].partition(":")[0]
+        [part] = [name for name, container in self.parts.items() if container.inspect("{{.Config.Hostname}}") == host]
+        return part
+
+    def kill(self, role: str, process: str) -> None:
+        docker("exec", self.parts[role].name, "kill", "-KILL", process)
+
+    def redis_cli(self, *arguments: str) -> str:
+        socket = "/tmp/experiment-etl/redis.sock"
+        return docker("exec", self.parts["redis"].name, "redis-cli", "-s", socket, *arguments).stdout
 
     def worker_child(self) -> str:
         """The process that runs jobs: a celery whose parent is celery."""
@@ -150,11 +187,22 @@ def start_whole(containers: Containers, inputs: Inputs, *options: StrPath) -> Se
     return Service(dict.fromkeys(ROLES, container), inputs, reader_port)
 
 
+def start_with_outside_redis(containers: Containers, inputs: Inputs) -> Service:
+    """Start everything but Redis in a container, and beside it a Redis that writes all it is told to a file."""
+    network, volume = containers.network(), containers.volume()
+    options = ("--network", network, "--network-alias", "redis", "--volume", f"{volume}:{STATE}")
+    keeping = f"--dir {STATE} --appendonly yes --appendfsync always --protected-mode no --bind 0.0.0.0"
+    redis = containers.start(*options, "--entrypoint", "redis-server", command=keeping)
+    service = start_whole(containers, inputs, "--network", network, "--env", "REDIS_URL=redis://redis:6379/0")
+    service.parts = service.parts | {"redis": redis}
+    return service
+
+
 def start_roles(containers: Containers, inputs: Inputs, worker_options: Mapping[str, list[str]]) -> Service:
     """Start each role in a container of its own, and as many workers as there are keys, with the options of each."""
     reader_port, network, state = free_port(), containers.network(), containers.volume()
     shared = [
-        *("--network", network, "--volume", f"{state}:/var/lib/experiment-etl", *_data(inputs)),
+        *("--network", network, "--volume", f"{state}:{STATE}", *_data(inputs)),
         *("--env", "DATABASE_URL=postgresql://etl:secret@postgres:5432/experiment_etl"),
         *("--env", "REDIS_URL=redis://:secret@redis:6379/0"),
     ]
@@ -162,7 +210,7 @@ def start_roles(containers: Containers, inputs: Inputs, worker_options: Mapping[
     def start(role: str, *options: StrPath, port: int | None = None) -> Container:
         return containers.start("--network-alias", role, *options, command=role, port=port)
 
-    parts = {
+    parts: dict[str, Container] = {
         "postgres": start("postgres", "--network", network, "--env", "POSTGRES_PASSWORD=secret", *_reader(reader_port)),
         "redis": start("redis", "--network", network, "--env", "REDIS_PASSWORD=secret"),
         "api": start("api", *shared, port=free_port()),
@@ -179,11 +227,3 @@ def _data(inputs: Inputs) -> list[str]:
 
 def _reader(port: int) -> list[str]:
     return ["--env", f"READER_PASSWORD={READER_PASSWORD}", "--publish", f"127.0.0.1:{port}:5432"]
-
-
-def answers(ask: Callable[[], object]) -> bool:
-    try:
-        ask()
-    except Unavailable:
-        return False
-    return True

@@ -1,13 +1,12 @@
-"""The worker is killed."""
+"""The worker is killed or frozen."""
 
-import random
 import time
 
 import pytest
 
-from tests.container.service import docker
 from tests.faults.case import Case
 from tests.faults.inputs import slow_to_load
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -20,7 +19,7 @@ def test_the_worker_child_is_killed_during_copy(case: Case) -> None:
         job = service.post_until_accepted()
         service.wait_for_stage(job, "load")
 
-        docker("exec", service.parts["worker"].name, "kill", "-KILL", service.worker_child())
+        service.kill("worker", service.worker_child())
 
         case.recover()
         assert (service.job(job)["state"], service.job(job)["attempt"]) == ("succeeded", 2)
@@ -31,8 +30,45 @@ def test_the_worker_is_killed_at_random_moments_while_jobs_flow(case: Case) -> N
     service = case.start()
     for number in range(case.times(short=5, long=50)):
         with service.flow():
-            # supervisord gives up a program that dies within 10 s of its start four times in a row.
-            time.sleep(random.uniform(1, 4) if number % 3 else random.uniform(11, 14))
+            case.wait_for_a_moment(number)
             service.signal("KILL", "worker")
         case.recover()
+    case.check()
+
+
+def test_the_only_worker_is_frozen_beyond_its_lease(case: Case) -> None:
+    inputs = case.inputs(slow_to_load)
+    service = case.start(inputs)
+    inputs.use("new")
+    job = service.post_until_accepted()
+    service.wait_for_stage(job, "load")
+
+    service.signal("STOP", "worker")
+    time.sleep(case.times(short=40, long=60))
+    assert service.job(job)["state"] == "queued", "the sweeper takes back what nobody holds"
+    service.signal("CONT", "worker")
+
+    case.recover()
+    assert (service.job(job)["state"], service.job(job)["attempt"]) == ("succeeded", 2)
+    case.check()
+
+
+def test_a_frozen_worker_is_fenced_off_after_another_ran_its_job(case: Case) -> None:
+    inputs = case.inputs(slow_to_load)
+    service = case.start_roles(inputs, worker=[], another_worker=[])
+    inputs.use("new")
+    job = service.post_until_accepted()
+    service.wait_for_stage(job, "load")
+
+    frozen = service.worker_of(job)
+    frozen_at = time.monotonic()
+    service.signal("STOP", "worker", part=frozen)
+    by_another = service.finished(job)
+    assert (by_another["state"], by_another["attempt"]) == ("succeeded", 2)
+    time.sleep(max(0, frozen_at + case.times(short=40, long=60) - time.monotonic()))
+    service.signal("CONT", "worker", part=frozen)
+
+    case.recover()
+    wait_until(lambda: "has lost its lease" in service.parts[frozen].logs(), "the old attempt gives up")
+    assert service.job(job) == by_another
     case.check()

@@ -159,4 +159,5 @@ class Watch:
 
     @property
     def breaches(self) -> list[Breach]:
-        return [*self.reader.breaches, *self.states.breaches, *self.health.breaches]
+        """Each once, however often it was seen."""
+        return list(dict.fromkeys([*self.reader.breaches, *self.states.breaches, *self.health.breaches]))
