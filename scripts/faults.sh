@@ -34,6 +34,14 @@ while (($#)); do
   shift
 done
 
+if ! compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; then
+  echo "scripts/faults.sh: installing libfaketime, for the clock that is wrong" >&2
+  as_root=()
+  ((EUID == 0)) || as_root=(sudo)
+  "${as_root[@]}" apt-get update --quiet=2
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install --quiet=2 --yes --no-install-recommends libfaketime >&2
+fi
+
 results=${results:-$(mktemp --directory --tmpdir experiment-etl-faults.XXXXXX)}
 mkdir -p "$results"
 export FAULTS_RESULTS=$results

@@ -134,5 +134,6 @@ class Case:
         self.result.reader_slowest_s = max(self.result.reader_slowest_s, round(watch.reader.slowest_s, 3))
         self.result.health_slowest_s = max(self.result.health_slowest_s, round(watch.health.slowest_s, 3))
 
-    def breach(self, breach: Breach) -> None:
+    def note(self, breach: Breach) -> None:
+        """Count a breach, and go on."""
         self.result.broken.append(breach)

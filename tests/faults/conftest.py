@@ -59,7 +59,7 @@ def case(request: pytest.FixtureRequest, image: str, results_directory: Path) ->
         finally:
             failures = request.node.stash.get(_failures, [])
             if failures and not case.result.broken:
-                case.result.broken = failures  # it did not get to its end
+                case.result.broken = [f"the case did not get to its end: {failure}" for failure in failures]
             if case.result.broken:
                 _keep_logs(case, results_directory)
             containers.remove_all()
