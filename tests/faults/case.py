@@ -11,7 +11,8 @@ from tests.container.service import Containers
 from tests.faults import invariants
 from tests.faults.inputs import Inputs, sample
 from tests.faults.report import Result
-from tests.faults.service import FINAL_STATES, Service, Unavailable, start_roles, start_whole, start_with_outside_redis
+from tests.faults.service import FINAL_STATES, Service, Unavailable
+from tests.faults.start import start_roles, start_whole, start_with_outside_redis
 from tests.faults.watch import Breach, Watch
 from tests.servers import StrPath, wait_until
 
