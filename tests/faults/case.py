@@ -98,7 +98,7 @@ class Case:
                 self.result.broken += invariants.nothing_waits_in_vain(service)
                 is_draining_checked = True
             assert waited_s < FINAL_WITHIN_S, f"I2 not final after {FINAL_WITHIN_S} s: {left}"
-            time.sleep(0.2)
+            time.sleep(0.4)
         self.result.runs += 1
         self.result.recoveries_s.append(round(time.monotonic() - ended, 2))
         if (job := service.job(fresh))["state"] != "succeeded":
@@ -135,6 +135,6 @@ class Case:
         self.result.reader_slowest_s = max(self.result.reader_slowest_s, round(watch.reader.slowest_s, 3))
         self.result.health_slowest_s = max(self.result.health_slowest_s, round(watch.health.slowest_s, 3))
 
-    def note(self, breach: Breach) -> None:
+    def breach(self, breach: Breach) -> None:
         """Count a breach, and go on."""
         self.result.broken.append(breach)

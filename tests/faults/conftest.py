@@ -63,7 +63,8 @@ def case(request: pytest.FixtureRequest, image: str, results_directory: Path) ->
             if case.result.broken:
                 _keep_logs(case, results_directory)
             containers.remove_all()
-            case.result.append_to(results_directory / "results.jsonl")
+            if case.result.runs or case.result.broken:
+                case.result.append_to(results_directory / "results.jsonl")
 
 
 def _keep_logs(case: Case, directory: Path) -> None:

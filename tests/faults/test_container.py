@@ -53,7 +53,7 @@ def test_the_container_is_stopped_in_the_middle_of_a_job_and_soon_after_each_sta
         case.api_goes_down()
         docker("stop", "--time", "10", container.name)  # who is not done by then is killed: status 137
         if (status := container.inspect("{{.State.ExitCode}}")) != "0":
-            case.note(f"stop: {seconds or 0} s after the start it ended with {status}")
+            case.breach(f"stop: {seconds or 0} s after the start it ended with {status}")
 
     docker("start", container.name)
     case.recover()

@@ -152,7 +152,7 @@ class Watch:
         self._threads = ExitStack()
         self._threads.enter_context(every(0.05, self.reader.look))
         self._threads.enter_context(every(0.5, self.health.look))
-        self._threads.enter_context(every(1, self.states.look))
+        self._threads.enter_context(every(2, self.states.look))
 
     def stop(self) -> None:
         self._threads.close()
