@@ -74,7 +74,11 @@ class Service:
         return job
 
     def finished(self, job_id: str, *, seconds: float = 120) -> dict[str, Any]:
-        wait_until(lambda: self.job(job_id)["state"] in FINAL_STATES, f"{job_id} is final", seconds=seconds)
+        def is_final() -> bool:
+            status, job = self.parts["api"].request("GET", f"/api/v1/jobs/{job_id}")
+            return status == 200 and job["state"] in FINAL_STATES  # 503 while Postgres is down
+
+        wait_until(is_final, f"{job_id} is final", seconds=seconds)
         return self.job(job_id)
 
     def wait_for_stage(self, job_id: str, stage: str) -> None:
@@ -168,4 +172,4 @@ class Service:
             except (OSError, HTTPException, ValueError):
                 return False
 
-        wait_until(is_ready, "the service is ready", seconds=90)
+        wait_until(is_ready, "the service is ready", seconds=180)
