@@ -44,7 +44,7 @@ def test_the_only_worker_is_frozen_beyond_its_lease(case: Case) -> None:
     service.wait_for_stage(job, "load")
 
     service.signal("STOP", "worker")
-    time.sleep(case.times(short=40, long=60))
+    time.sleep(case.times(short=30, long=60))
     assert service.job(job)["state"] == "queued", "the sweeper takes back what nobody holds"
     service.signal("CONT", "worker")
 
@@ -65,7 +65,7 @@ def test_a_frozen_worker_is_fenced_off_after_another_ran_its_job(case: Case) -> 
     service.signal("STOP", "worker", part=frozen)
     by_another = service.finished(job)
     assert (by_another["state"], by_another["attempt"]) == ("succeeded", 2)
-    time.sleep(max(0, frozen_at + case.times(short=40, long=60) - time.monotonic()))
+    time.sleep(max(0, frozen_at + case.times(short=30, long=60) - time.monotonic()))
     service.signal("CONT", "worker", part=frozen)
 
     case.recover()
