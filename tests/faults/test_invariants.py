@@ -42,12 +42,12 @@ def test_every_invariant_can_break(case: Case) -> None:
 def test_every_kind_of_leftover_is_seen(case: Case) -> None:
     service = case.start()
     container = service.parts["postgres"]
-    sleeping = "SELECT pg_advisory_lock(1); BEGIN; CREATE TEMPORARY TABLE mine (); SELECT pg_backend_pid();"
-    container.execute(f"(echo '{sleeping}'; sleep 60) | psql --quiet >/dev/null 2>&1 & disown")
+    sleeping = "CREATE TEMPORARY TABLE mine (); SELECT pg_advisory_lock(1); BEGIN; SELECT 1;"
+    container.execute(f"(echo '{sleeping}'; sleep 300) | psql --quiet >/dev/null 2>&1 & disown")
     container.execute("mkdir -p $STATE_DIR/spill && touch $STATE_DIR/spill/left")
     container.execute("cd $STATE_DIR/postgres/*/base && mkdir -p pgsql_tmp && touch pgsql_tmp/pgsql_tmp1.0")
     database = "SELECT oid FROM pg_database WHERE datname = current_database()"
-    container.execute(f"touch $STATE_DIR/postgres/*/base/$(psql -Atc '{database}')/999999")
+    container.execute(f"cd $STATE_DIR/postgres/*/base/$(psql -Atc '{database}') && touch 999999")
     service.psql("CREATE TABLE staging ()")
 
     found = invariants.breaches(service)
