@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'USAGE'
-usage: scripts/faults.sh [--long] [--results DIR] [CASE...]
+usage: scripts/faults.sh [--long] [--steady S] [--results DIR] [CASE...]
        scripts/faults.sh --list
        scripts/faults.sh --table FILE...
 
@@ -14,6 +14,7 @@ docs/faults.md after each, and prints a table. Ends non-zero when an invariant b
 
   CASE           words of a case's name, such as worker or "redis is killed"; without any, all cases
   --long         every case as often as docs/faults.md says: hours instead of minutes
+  --steady S     how many seconds the steady load lasts; 60, and 3600 with --long
   --results DIR  where results.jsonl and the logs of failed cases go; a new folder in /tmp by default
   --list         the cases
   --table        the table of these results.jsonl, and nothing else
@@ -25,6 +26,7 @@ while (($#)); do
   case $1 in
     -h | --help) usage; exit ;;
     --long) export FAULTS_LONG=1 ;;
+    --steady) export FAULTS_STEADY_S=${2:?"--steady needs seconds"}; shift ;;
     --results) results=${2:?"--results needs a folder"}; shift ;;
     --list) exec "$(scripts/venv.sh)/bin/python" -m pytest -m faults tests/faults --collect-only --quiet ;;
     --table) shift; exec "$(scripts/venv.sh)/bin/python" -m tests.faults.report "$@" ;;

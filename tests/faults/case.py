@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 
 from tests.container.service import Containers
 from tests.faults import invariants
+from tests.faults.figures import Figure
 from tests.faults.inputs import Inputs, sample
 from tests.faults.report import Result
 from tests.faults.service import FINAL_STATES, Service, Unavailable
@@ -138,3 +139,9 @@ class Case:
     def breach(self, breach: Breach) -> None:
         """Count a breach, and go on."""
         self.result.broken.append(breach)
+
+    def measured(self, name: str, value: float, unit: str, *, goal: float | None = None) -> Figure:
+        """Keep a figure for the table. One that misses its goal breaks nothing by itself."""
+        figure = Figure(name, round(value, 3), unit, goal)
+        self.result.figures.append(figure)
+        return figure

@@ -1,6 +1,7 @@
 """What must hold in Postgres after every case. Each function yields what does not."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from tests.faults.inputs import CHECKSUM, EXPERIMENTS
@@ -11,8 +12,8 @@ SETTLED_S = 45  # housekeeping comes every 30 s
 
 
 def accepted_jobs_have_one_row(service: Service) -> Iterator[Breach]:
-    rows = [row["id"] for row in service.rows("SELECT id FROM jobs")]
-    lost = [job_id for job_id in service.accepted if rows.count(job_id) != 1]
+    rows = Counter(row["id"] for row in service.rows("SELECT id FROM jobs"))
+    lost = [job_id for job_id in service.accepted if rows[job_id] != 1]
     if lost:
         yield f"I1 of {len(service.accepted)} accepted jobs {len(lost)} have no row: {lost[:3]}"
 

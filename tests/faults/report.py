@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.faults import figures
+from tests.faults.figures import Figure
+
 TITLES = ("case", "runs", "invariants broken", "recovery, median", "worst")
 LEGEND = (
     "Recovery: from the end of the injection (or from the kill) until a job posted from then on has succeeded"
@@ -25,6 +28,7 @@ class Result:
     recoveries_s: list[float] = field(default_factory=list)
     reader_slowest_s: float = 0.0
     health_slowest_s: float = 0.0
+    figures: list[Figure] = field(default_factory=list)
 
     def append_to(self, path: Path) -> None:
         with path.open("a") as file:
@@ -41,13 +45,17 @@ def read(paths: Sequence[Path]) -> list[Result]:
             case.runs += of.runs
             case.broken += of.broken
             case.recoveries_s += of.recoveries_s
+            case.figures += [Figure(**figure) for figure in vars(of)["figures"]]
     return list(cases.values())
 
 
 def table(results: Sequence[Result]) -> str:
     lines = ["| " + " | ".join(TITLES) + " |", "| --- | ---: | ---: | ---: | ---: |"]
     lines += ["| " + " | ".join(_cells(result)) + " |" for result in results]
-    return "\n".join([*lines, "", LEGEND])
+    lines += ["", LEGEND]
+    if measured := [(result.case, figure) for result in results for figure in result.figures]:
+        lines += ["", figures.table(measured)]
+    return "\n".join(lines)
 
 
 def _cells(result: Result) -> list[str]:

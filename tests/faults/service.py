@@ -173,3 +173,9 @@ class Service:
                 return False
 
         wait_until(is_ready, "the service is ready", seconds=180)
+
+
+def log_lines(service: Service, part: str) -> list[dict[str, Any]]:
+    """What a part has logged about jobs."""
+    lines = service.parts[part].logs().splitlines()
+    return [json.loads(line) for line in lines if '"job_id":' in line]

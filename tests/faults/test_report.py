@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.faults.figures import Figure, p99
 from tests.faults.report import Result
 
 
@@ -39,3 +40,18 @@ def test_a_broken_invariant_counts_once_and_is_told_each_time(tmp_path: Path) ->
 
 def test_no_results_are_no_success(tmp_path: Path) -> None:
     assert _table(tmp_path / "nothing").returncode == 1
+
+
+def test_the_greatest_value_of_a_figure_is_shown_beside_its_goal(tmp_path: Path) -> None:
+    figures = [Figure("p99", 0.5, "s", goal=1, load=2), Figure("p99", 1.5, "s", goal=1, load=3)]
+    Result("many jobs wait", runs=1, figures=figures).append_to(tmp_path / "first")
+    Result("many jobs wait", runs=1, figures=[Figure("p99", 1.0, "s", goal=1, load=4)]).append_to(tmp_path / "second")
+
+    lines = _table(tmp_path / "first", tmp_path / "second").stdout.splitlines()
+
+    assert [line for line in lines if "p99" in line] == ["| many jobs wait | p99 | 1.5 s | 1 s, missed | 3 |"]
+
+
+def test_99_of_100_values_are_not_greater_than_their_p99() -> None:
+    assert p99(range(100, 0, -1)) == 99
+    assert p99([7]) == 7
