@@ -30,6 +30,7 @@ class Case:
 
     def __init__(self, name: str, containers: Containers, directory: Path) -> None:
         self.result = Result(name)
+        self.is_checked = False
         self.containers = containers
         self._directory = directory
 
@@ -74,6 +75,7 @@ class Case:
 
     def _begin_to_watch(self) -> None:
         self.watch = Watch(self.service)
+        self.is_checked = False
 
     # --- inject and recover
 
@@ -124,6 +126,7 @@ class Case:
         self.watch.states.look()
         self.close()
         self.result.broken += invariants.breaches(self.service)
+        self.is_checked = True
         assert not self.result.broken, "\n".join(self.result.broken)
 
     def close(self) -> None:

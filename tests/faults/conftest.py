@@ -58,8 +58,8 @@ def case(request: pytest.FixtureRequest, image: str, results_directory: Path) ->
             case.close()
         finally:
             failures = request.node.stash.get(_failures, [])
-            if failures and not case.result.broken:
-                case.result.broken = [f"the case did not get to its end: {failure}" for failure in failures]
+            if not case.is_checked:
+                case.result.broken += [f"the case did not get to its end: {failure}" for failure in failures]
             if case.result.broken:
                 _keep_logs(case, results_directory)
             containers.remove_all()
