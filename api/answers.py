@@ -122,6 +122,30 @@ class Datasets(TypedDict):
     next_cursor: NextCursor
 
 
+class UploadedFile(TypedDict):
+    """A file as it was received."""
+
+    file: str
+    bytes: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class UploadLinks(TypedDict):
+    """Where to go on from an upload."""
+
+    jobs: str
+    features: str
+    publication: str
+
+
+class Uploaded(TypedDict):
+    """A dataset that was uploaded."""
+
+    name: str
+    files: list[UploadedFile]
+    links: UploadLinks
+
+
 class Version(TypedDict):
     """A version that is kept; `outcome` is that of its job."""
 

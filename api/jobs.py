@@ -56,15 +56,18 @@ _Key = TypedDict(
 _LOCATION = Header("Location", {"type": "string", "format": "uri-reference"}, "where the job is")
 _RETRY_AFTER = Header("Retry-After", {"type": "integer"}, "seconds after which to look at the job")
 _UNTIL_DONE = replace(_RETRY_AFTER, required=False)
-_CONFLICT = {HTTPStatus.UNPROCESSABLE_ENTITY: ("invalid_parameter", "idempotency_conflict")}
 _TAG = Header("ETag", {"type": "string"}, "of this state of the job, for If-None-Match")
 
 
-_REFUSED = {HTTPStatus.NOT_FOUND: ("unknown_dataset",), HTTPStatus.TOO_MANY_REQUESTS: ("queue_full",)}
+_REFUSED: dict[HTTPStatus, tuple[str, ...]] = {
+    HTTPStatus.NOT_FOUND: ("unknown_dataset",),
+    HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_conflict",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("queue_full",),
+}
 
 
 @bp.post("")
-@operation(Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION, _UNTIL_DONE)), problems=_REFUSED | _CONFLICT)
+@operation(Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION, _UNTIL_DONE)), problems=_REFUSED)
 def submit(headers: _Key, body: JobRequest) -> Accepted:
     """Accept a job; the same key brings back the same job."""
     return _submit(_job_request(body), headers)
@@ -74,7 +77,6 @@ def submit(headers: _Key, body: JobRequest) -> Accepted:
 @operation(
     Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION, _UNTIL_DONE)),
     problems=_REFUSED
-    | _CONFLICT
     | {HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_dataset"), HTTPStatus.CONFLICT: ("not_finished",)},
 )
 def retry(job_id: JobId, headers: _Key, body: Nothing) -> Accepted:  # noqa: ARG001 - that it is nothing is checked

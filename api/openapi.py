@@ -40,6 +40,19 @@ _OF_THE_SERVER = {
     )
 }
 
+_FILES = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "description": "the three files, each by its file name; a field may have any name",
+                "additionalProperties": {"type": "string", "format": "binary"},
+            }
+        }
+    },
+}
+
 
 @bp.get("/openapi.json")
 @described(Answer(dict[str, Any]))
@@ -72,6 +85,7 @@ def describe(app: Flask) -> dict[str, Any]:
                     "security": [{"token": []}] if token and is_guarded else [],
                     "parameters": list(_parameters(operation)),
                     **({"requestBody": _body(operation.body)} if operation.body else {}),
+                    **({"requestBody": _FILES} if operation.takes_files else {}),
                     "responses": _answers(operation, schemas)
                     | _problems(operation, endpoint, path, token)
                     | _OF_THE_SERVER,

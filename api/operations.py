@@ -80,6 +80,7 @@ class Operation:
     query: Shape = NOTHING
     headers: Shape = NOTHING
     body: Shape | None = None
+    takes_files: bool = False
     is_checked: bool = True
 
     def read(self, path: dict[str, Any]) -> dict[str, Any]:
@@ -97,12 +98,13 @@ class Operation:
 
 
 def operation(
-    *answers: Answer, problems: Mapping[HTTPStatus, tuple[str, ...]] | None = None
+    *answers: Answer, problems: Mapping[HTTPStatus, tuple[str, ...]] | None = None, takes_files: bool = False
 ) -> Callable[[View], Callable[..., Any]]:
     """Check each request against the view's signature, and note what the view answers.
 
     The types of the arguments `query`, `headers` and `body` are TypedDicts of what may be there; the other arguments
-    are those of the path. A view without `query` takes no query parameters.
+    are those of the path. A view without `query` takes no query parameters; one that
+    `takes_files` reads its body itself.
     """
 
     def declare(view: View) -> Callable[..., Any]:
@@ -115,6 +117,7 @@ def operation(
             query=Shape(types[_QUERY]) if _QUERY in types else NOTHING,
             headers=Shape(types[_HEADERS]) if _HEADERS in types else NOTHING,
             body=Shape(types[_BODY]) if _BODY in types else None,
+            takes_files=takes_files,
         )
 
         @wraps(view)

@@ -5,13 +5,16 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from threading import BoundedSemaphore
-from typing import IO
+from typing import IO, Annotated
 
 from flask import Blueprint, Response, jsonify, request, url_for
+from pydantic import Field as Described
+from pydantic import StringConstraints
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from api import parameters, problems
+from api import answers, problems
+from api.operations import Answer, operation
 from api.problems import Problem
 from api.services import services
 from worker import uploads
@@ -34,6 +37,15 @@ _STATUS = {
 }
 
 
+_REFUSALS = ("invalid_parameter", "unknown_file", "ambiguous_file", "missing_file", "encoding")
+
+UploadName = Annotated[
+    str,
+    StringConstraints(pattern=f"^{DATASET_NAME.pattern}$"),
+    Described(description="1 to 63 of a-z, 0-9, _ and -, of which the first is a letter or a digit"),
+]
+
+
 @bp.errorhandler(Refused)
 def _refused(error: Refused) -> Response:
     status = _STATUS.get(error.code, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -53,10 +65,23 @@ def _too_long(_error: RequestEntityTooLarge) -> Response:
 
 
 @bp.put("/<name>")
-def upload(name: str) -> tuple[Response, HTTPStatus]:
+@operation(
+    Answer(answers.Uploaded),
+    Answer(answers.Uploaded, HTTPStatus.CREATED),
+    problems={
+        HTTPStatus.BAD_REQUEST: ("invalid_multipart",),
+        HTTPStatus.CONFLICT: ("dataset_is_mounted",),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("request_entity_too_large", "too_large"),
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("not_multipart",),
+        HTTPStatus.UNPROCESSABLE_ENTITY: _REFUSALS,
+        HTTPStatus.SERVICE_UNAVAILABLE: ("too_many_uploads",),
+        HTTPStatus.INSUFFICIENT_STORAGE: ("disk_full",),
+    },
+    takes_files=True,
+)
+def upload(name: UploadName) -> tuple[Response, HTTPStatus]:
     """Take the three files, and make them the dataset once all of them are there."""
-    parameters.query()
-    _refuse_name(name)
+    _refuse_mounted(name)
     boundary, stream = _boundary(), _limited_stream()
     with _turn(), uploads.staged(services().settings, request.content_length or 0) as files:
         _receive(stream, boundary, files)
@@ -74,9 +99,7 @@ def upload(name: str) -> tuple[Response, HTTPStatus]:
     return answer, HTTPStatus.CREATED if is_new else HTTPStatus.OK
 
 
-def _refuse_name(name: str) -> None:
-    if not DATASET_NAME.fullmatch(name):
-        raise parameters.invalid("name", "1 to 63 of a-z, 0-9, _ and -, of which the first is a letter or a digit")
+def _refuse_mounted(name: str) -> None:
     if services().settings.is_mounted(name):
         raise Problem(
             HTTPStatus.CONFLICT,

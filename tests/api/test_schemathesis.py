@@ -49,12 +49,12 @@ def _try(url: str, *options: str) -> None:
 @pytest.mark.usefixtures("published")
 @pytest.mark.timeout(0 if "FUZZ_EXAMPLES" in os.environ else 300)
 def test_every_answer_is_as_described(programs: Programs) -> None:
-    with programs.worker(), programs.api(MAX_QUEUED_JOBS="100000") as url:
-        _try(url, "--max-examples", EXAMPLES)
+    with programs.worker(), programs.api(MAX_QUEUED_JOBS="100000") as served:
+        _try(served.url, "--max-examples", EXAMPLES)
 
 
 @pytest.mark.usefixtures("published")
 def test_every_answer_is_as_described_where_a_token_is_set(programs: Programs) -> None:
     token = uuid4().hex
-    with programs.worker(), programs.api(API_TOKEN=token, MAX_QUEUED_JOBS="100000") as url:
-        _try(url, "--header", f"Authorization: Bearer {token}", "--max-examples", "10")
+    with programs.worker(), programs.api(API_TOKEN=token, MAX_QUEUED_JOBS="100000") as served:
+        _try(served.url, "--header", f"Authorization: Bearer {token}", "--max-examples", "10")

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api import gunicorn_config
 from tests.api.conftest import FORM_TYPE, form
 from tests.conftest import SAMPLE, Programs
 from tests.servers import wait_until
 from worker.settings import Settings
 
 MIB = 1 << 20
+WORKERS = 2  # as in api/gunicorn_config.py, which cannot be imported: it makes calls cooperative
 PATH = "/api/v1/datasets/lab"
 # For a few uploads at once; a body that was kept would be several times as much.
 GROWTH_MAX = 24 * MIB
@@ -64,9 +64,9 @@ class Server:
 
 @pytest.fixture
 def server(programs: Programs, settings: Settings) -> Iterator[Server]:
-    with programs.api(MAX_UPLOAD_BYTES="64MiB") as (address, process):
-        server = Server(address, process.pid, settings)
-        wait_until(lambda: len(server.processes()) == gunicorn_config.workers, "all of its processes are there")
+    with programs.api(MAX_UPLOAD_BYTES="64MiB") as served:
+        server = Server(served.url, served.process.pid, settings)
+        wait_until(lambda: len(server.processes()) == WORKERS, "all of its processes are there")
         for _ in range(8):  # each of the processes has done it once
             assert server.put(form(*SAMPLE_FILES))[0] in (200, 201)
         yield server

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.generate import generate
 from tests.conftest import ROOT
-from tests.container.conftest import Container, Containers, docker
+from tests.container.service import Container, Containers, docker
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.container

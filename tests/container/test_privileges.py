@@ -7,7 +7,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from tests.container.conftest import Container, Containers, docker
+from tests.container.service import Container, Containers, docker
 from tests.container.test_container import HARDENED
 from tests.servers import wait_until
 
