@@ -35,7 +35,7 @@ def published(image: str) -> Iterator[Container]:
 
 
 def test_no_process_has_a_capability_or_could_get_one(published: Container) -> None:
-    rows = published.execute("grep -hE '^(Cap...|NoNewPrivs|Uid|Gid):' /proc/[0-9]*/status").splitlines()
+    rows = published.execute("grep -hE '^(Cap...|NoNewPrivs|Uid|Gid):' /proc/[0-9]*/status || true").splitlines()
     found = {tuple(row.split()) for row in rows}
 
     assert {row[1:] for row in found if row[0].startswith("Cap")} == {("0" * 16,)}
@@ -46,7 +46,7 @@ def test_no_process_has_a_capability_or_could_get_one(published: Container) -> N
 def test_without_any_option_no_process_has_a_capability_either(containers: Containers) -> None:
     container = containers.start_ready()
 
-    rows = container.execute("grep -hE '^Cap(Inh|Prm|Eff|Amb):' /proc/[0-9]*/status").split()
+    rows = container.execute("grep -hE '^Cap(Inh|Prm|Eff|Amb):' /proc/[0-9]*/status || true").split()
 
     assert set(rows[1::2]) == {"0" * 16}
 
@@ -62,7 +62,7 @@ def test_what_the_service_writes_is_its_own(published: Container) -> None:
 
 
 def test_the_kernel_would_kill_postgres_last(published: Container) -> None:
-    script = 'for at in /proc/[0-9]*; do echo "$(<$at/oom_score_adj) $(<$at/comm) $(tr "\\0" " " <$at/cmdline)"; done'
+    script = 'cd /proc; for at in [0-9]*; do echo "$(<$at/oom_score_adj) $(tr "\\0" " " <$at/cmdline)"; done; true'
     scores: dict[str, set[int]] = {"postgres": set(), "redis-server": set(), "celery": set()}
     scores |= {"gunicorn": set(), "worker.sweeper": set(), "supervisord": set()}
     for line in published.execute(script).splitlines():
@@ -196,7 +196,7 @@ def test_no_secret_is_logged_or_on_a_command_line(containers: Containers) -> Non
 
     seen = "\n".join(lines) + container.logs()
     assert not [name for name, value in SECRETS.items() if value in seen]
-    assert set(container.execute("stat -c %a /proc/[0-9]*/environ").split()) == {"400"}
+    assert set(container.execute("stat -c %a /proc/[0-9]*/environ || true").split()) == {"400"}
 
 
 def test_redis_is_never_on_the_network_and_postgres_only_for_a_reader(published: Container) -> None:
