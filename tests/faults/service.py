@@ -81,13 +81,13 @@ class Service:
         wait_until(is_final, f"{job_id} is final", seconds=seconds)
         return self.job(job_id)
 
-    def wait_for_stage(self, job_id: str, stage: str) -> None:
+    def wait_for_stage(self, job_id: str, stage: str, *, seconds: float = 60) -> None:
         def has_come() -> bool:
             job = self.job(job_id)
             assert job["state"] not in FINAL_STATES, f"the stage {stage} was too short to be seen: {job}"
             return bool(job["stage"] == stage)
 
-        wait_until(has_come, f"the stage {stage}", seconds=60)
+        wait_until(has_come, f"the stage {stage}", seconds=seconds)
 
     @contextmanager
     def flow(self, *, per_second: float = 2) -> Iterator[None]:

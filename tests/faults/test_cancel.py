@@ -31,6 +31,7 @@ def test_a_job_is_cancelled_that_waits(case: Case) -> None:
     case.check()
 
 
+@pytest.mark.timeout(3600)
 def test_a_job_is_cancelled_in_each_stage(case: Case) -> None:
     inputs = case.inputs()
     inputs.add_dataset("large", _with_long_stages)
@@ -42,7 +43,7 @@ def test_a_job_is_cancelled_in_each_stage(case: Case) -> None:
             # Publishing is a matter of milliseconds, unless it has to wait for somebody.
             with _locked_pointer(service, "large") if stage == "publish" else nullcontext():
                 job = service.post_until_accepted(dataset="large")
-                service.wait_for_stage(job, stage)
+                service.wait_for_stage(job, stage, seconds=300)
 
                 _cancel(service, job)
 
