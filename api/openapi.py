@@ -74,7 +74,6 @@ def describe(app: Flask) -> dict[str, Any]:
     declared = dict(_declared(app))
     schemas = _schemas(spec, declared)
     for (path, method), (endpoint, summary, operation) in declared.items():
-        is_guarded = path.startswith("/api/")
         spec.path(
             path,
             operations={
@@ -82,7 +81,7 @@ def describe(app: Flask) -> dict[str, Any]:
                     "operationId": endpoint,
                     "tags": [endpoint.partition(".")[0]],
                     "summary": summary,
-                    "security": [{"token": []}] if token and is_guarded else [],
+                    "security": [{"token": []}] if token and endpoint not in OPEN_ENDPOINTS else [],
                     "parameters": list(_parameters(operation)),
                     **({"requestBody": _body(operation.body)} if operation.body else {}),
                     **({"requestBody": _FILES} if operation.takes_files else {}),
@@ -162,7 +161,7 @@ def _headers(headers: tuple[Header, ...]) -> dict[str, Any]:
 
 
 def _problems(operation: Operation, endpoint: str, path: str, token: bool) -> dict[str, Any]:
-    is_guarded = path.startswith("/api/")
+    asks_database = path.startswith("/api/")
     codes: dict[HTTPStatus, tuple[str, ...]] = {
         HTTPStatus.BAD_REQUEST: ("untrusted_host",),
         HTTPStatus.INTERNAL_SERVER_ERROR: ("internal_error",),
@@ -171,7 +170,7 @@ def _problems(operation: Operation, endpoint: str, path: str, token: bool) -> di
     def add(status: HTTPStatus, *more: str) -> None:
         codes[status] = (*codes.get(status, ()), *more)
 
-    if token and is_guarded:
+    if token and endpoint not in OPEN_ENDPOINTS:
         add(HTTPStatus.UNAUTHORIZED, "token_required")
     if not token and endpoint not in OPEN_ENDPOINTS:
         add(HTTPStatus.FORBIDDEN, "foreign_origin")
@@ -183,7 +182,7 @@ def _problems(operation: Operation, endpoint: str, path: str, token: bool) -> di
         add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json")
     if operation.path is not NOTHING:  # with an encoded slash it is another path
         add(HTTPStatus.NOT_FOUND, "not_found")
-    if is_guarded:
+    if asks_database:
         add(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", "schema_not_ready")
     for status, more in operation.problems.items():
         add(status, *more)

@@ -98,7 +98,8 @@ def _refuse_form() -> None:
     It always names the type, also of an empty body. JSON and any PUT it does not send without asking here first, and
     that is never granted.
     """
-    if request.method == "PUT" or request.mimetype == "application/json":
+    # What leads nowhere does no harm, and is better told that it leads nowhere.
+    if request.routing_exception or request.method == "PUT" or request.mimetype == "application/json":
         return
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if has_body or (request.mimetype and request.method == "POST"):

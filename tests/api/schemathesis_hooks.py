@@ -10,7 +10,7 @@ REFUSED_FOR_THEIR_MEANING = (
     "cursor: a next_cursor of an earlier answer",  # any other text was never a cursor
     "job: a job belongs to one dataset",  # each of the two parameters is fine without the other
     "against: a job of the same dataset",
-    "Idempotency-Key: a key that was used for another request",
+    "Idempotency-Key: this key was used for another request",
     "published is ",  # If-Match names something else: that is what it is for
 )
 
