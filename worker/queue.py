@@ -6,6 +6,7 @@ from uuid import UUID
 
 import redis
 from celery import Celery
+from kombu import Queue
 from kombu.exceptions import KombuError, OperationalError
 
 from worker.settings import Settings
@@ -30,10 +31,10 @@ def celery_app(settings: Settings, *, patience_s: float = PATIENCE_S) -> Celery:
         # The status is in the ledger; a second truth in a result backend could only contradict it.
         result_backend=None,
         task_ignore_result=True,
-        # The message goes away when the task has returned, so that a worker that dies leaves it in the queue ...
-        task_acks_late=True,
-        # ... also where only the child process died: late acks alone acknowledge that.
-        task_reject_on_worker_lost=True,
+        # A message is gone when it is taken, and nothing is owed to Redis for it: what was taken in vain is rung for
+        # again. (A worker whose acknowledgement fails waits for ever for the place of that message.)
+        task_queues=[Queue(QUEUE, no_ack=True)],
+        task_acks_late=False,
         # Cancelling on a lost connection would end jobs that run well; the lease decides whose job it is.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # A busy worker takes no further message: a job must not wait behind another while a worker is idle.
@@ -49,9 +50,6 @@ def celery_app(settings: Settings, *, patience_s: float = PATIENCE_S) -> Celery:
             "socket_timeout": patience_s,
             "socket_connect_timeout": min(patience_s, 3),
             "max_retries": 0,  # kombu's own: it would wait and connect again within one publish
-            # How long an unacknowledged message stays away. Longer than any job; a message that comes back early
-            # would do no harm, since its row is not `queued`.
-            "visibility_timeout": 24 * 3600,
         },
         # A Redis that is away is waited for, at start and later, for ever.
         broker_connection_retry_on_startup=True,

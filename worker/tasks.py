@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from celery import Celery
+from celery.worker.request import Request
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import account, engines, pipeline, publish, shortages
@@ -25,6 +26,14 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+
+class Taken(Request):
+    """A message as the worker's parent knows it: there is nothing to acknowledge (worker/queue.py)."""
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+
+
 PUBLICATIONS = {"publish": publish.publish, "dry_run": publish.rehearse}
 
 
@@ -39,7 +48,7 @@ class Runner:
 
     def register(self) -> None:
         """Make run_job a task of the app."""
-        self.app.task(name=queue.TASK)(self.run_job)
+        self.app.task(name=queue.TASK, Request=Taken)(self.run_job)
 
     def warm_up(self) -> None:
         """Do everything once on no rows, so that the first job need not wait for imports and query plans."""

@@ -8,15 +8,19 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 from celery import Celery
 from flask.testing import FlaskClient
 
+from tests import servers
 from tests.bench.generate import generate
 from tests.conftest import InProcess, Programs
 from tests.servers import wait_until
@@ -99,6 +103,30 @@ def test_a_job_goes_from_the_post_to_the_published_features(
     messages = [line["message"] for line in lines if line.get("job_id") == shown["id"]]
     assert messages == ["attempt 1 on dataset default", "succeeded: published"]
     assert {line["program"] for line in lines} == {"worker"}
+
+
+def test_a_worker_whose_redis_was_away_when_its_job_ended_takes_the_next_one(
+    in_process: InProcess, server_directory: Path
+) -> None:
+    directory = server_directory / uuid4().hex
+    directory.mkdir()
+    first = in_process.submit()
+    with ExitStack() as stack:
+        held = stack.enter_context(ExitStack())
+        held.enter_context(_publication_held_up(in_process))
+        with servers.redis(directory) as url:
+            programs = Programs(replace(in_process.settings, redis_url=url))
+            stack.enter_context(programs.worker())
+            stack.enter_context(programs.sweeper())
+            in_process.execute(LONG_UNRUNG)
+            _wait_for_stage(in_process, first, "publish")
+        held.close()
+        _wait_for(in_process, first, "succeeded", attempt=1)
+        time.sleep(1)  # until the worker's parent has heard of it, and has lost its connection
+
+        with servers.redis(directory):
+            second = in_process.submit(force=True)
+            _wait_for(in_process, second, "succeeded", attempt=1)
 
 
 def test_a_job_whose_ring_is_lost_and_then_its_process_is_finished_by_another_attempt(

@@ -31,8 +31,7 @@ UNUSED = Settings.from_env({"REDIS_URL": "redis://127.0.0.1:1/0"})
     [
         ("result_backend", None),
         ("task_ignore_result", True),
-        ("task_acks_late", True),
-        ("task_reject_on_worker_lost", True),
+        ("task_acks_late", False),
         ("worker_cancel_long_running_tasks_on_connection_loss", False),
         ("worker_prefetch_multiplier", 1),
         ("worker_disable_prefetch", True),
@@ -61,8 +60,10 @@ def test_a_frozen_redis_is_given_up(name: str, value: object) -> None:
     assert queue.celery_app(UNUSED).conf.broker_transport_options[name] == value
 
 
-def test_a_message_stays_away_longer_than_any_job_takes() -> None:
-    assert queue.celery_app(UNUSED).conf.broker_transport_options["visibility_timeout"] >= 12 * 3600
+def test_nothing_is_owed_to_redis_for_a_message_that_was_taken() -> None:
+    [jobs] = queue.celery_app(UNUSED).conf.task_queues
+
+    assert (jobs.name, jobs.no_ack) == (queue.QUEUE, True)
 
 
 def test_the_app_is_nobodys_default() -> None:
