@@ -1,5 +1,6 @@
 """What people read, made from the catalogue: the feature columns of the version tables, and the two views over them."""
 
+import hashlib
 from dataclasses import dataclass
 
 from psycopg2 import sql
@@ -43,8 +44,7 @@ def synchronize(connection: Connection) -> None:
     """
     for view in VIEWS:
         _add_columns(connection, view)
-        if list(_columns(connection, view.name)) != view.columns:
-            _make(connection, view)
+        _make(connection, view)
     _grant(connection)
 
 
@@ -73,18 +73,37 @@ def _add_columns(connection: Connection, view: View) -> None:
 
 
 def _make(connection: Connection, view: View) -> None:
+    """Make the view, unless the one that is there was made like this.
+
+    It is to look up each dataset's pointer, and then to read the one partition that this names: the others are pruned
+    while the query runs. Without the ORDER BY, which sorts nothing since one version has one job_id, the planner would
+    dissolve the subquery into a join, and hash every version of every dataset for it. Conditions still reach the index.
+    """
+    definition = sql.SQL(
+        "SELECT version.dataset, {columns}, version.job_id, version.computed_at"
+        " FROM datasets AS dataset"
+        " JOIN dataset_versions AS version ON version.job_id = dataset.published_job_id"
+        " CROSS JOIN LATERAL ("
+        "SELECT {names} FROM {table} WHERE job_id = dataset.published_job_id ORDER BY job_id"
+        ") AS row"
+    ).format(
+        columns=sql.SQL(", ").join(sql.Identifier("row", name) for name in view.row_columns),
+        names=sql.SQL(", ").join(map(sql.Identifier, view.row_columns)),
+        table=sql.Identifier(view.table),
+    )
+    name = sql.Identifier(view.name)
+    digest = hashlib.sha256(definition.as_string(connection).encode()).hexdigest()
+    comment = f"Each dataset's published version. Made by etl/schema.py: {digest}"
     with connection.cursor() as cursor:
+        cursor.execute("SELECT obj_description(to_regclass(%(view)s), 'pg_class')", {"view": view.name})
+        if cursor.fetchone() == (comment,):
+            return
+        # With the same columns it is replaced, and the views that people have made of it stay.
+        if list(_columns(connection, view.name)) != view.columns:
+            cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(name))
         cursor.execute(
-            sql.SQL(
-                "DROP VIEW IF EXISTS {view};"
-                "CREATE VIEW {view} AS SELECT version.dataset, {columns}, version.job_id, version.computed_at"
-                " FROM datasets AS dataset"
-                " JOIN dataset_versions AS version ON version.job_id = dataset.published_job_id"
-                " JOIN {table} AS row ON row.job_id = dataset.published_job_id"
-            ).format(
-                view=sql.Identifier(view.name),
-                columns=sql.SQL(", ").join(sql.Identifier("row", name) for name in view.row_columns),
-                table=sql.Identifier(view.table),
+            sql.SQL("CREATE OR REPLACE VIEW {name} AS {definition}; COMMENT ON VIEW {name} IS {comment}").format(
+                name=name, definition=definition, comment=sql.Literal(comment)
             )
         )
 
