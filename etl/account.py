@@ -9,7 +9,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from etl import validate
-from etl.contract import TABLES, FileCode
+from etl.contract import TABLES, USERS, FileCode
 from etl.engines import Engine
 from etl.errors import BadInput
 from etl.extract import InputFile
@@ -74,6 +74,16 @@ def take(engine: Engine, inputs: list[InputFile]) -> list[FileAccount]:
         FileAccount(file, **lines[file.snapshot.file], codes=dict(sorted(codes[file.snapshot.file].items())))
         for file in inputs
     ]
+
+
+def users(accounts: list[FileAccount]) -> int:
+    """Return the number of users, each of whom gets a row."""
+    return sum(of.accepted for of in accounts if of.file == USERS.file)
+
+
+def rejections(accounts: list[FileAccount]) -> int:
+    """Return the number of rejections, those of items included."""
+    return sum(sum(of.codes.values()) for of in accounts)
 
 
 def is_excessive(rejected: int, read: int, max_rejected_ratio: float) -> bool:

@@ -1,7 +1,7 @@
 """Rows from the engine -> COPY into Postgres, in batches; each job loads into a table of its own."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,11 @@ from etl.engines import Engine
 from etl.features import USER_CATALOGUE
 from etl.validate import REJECTION_COLUMNS
 
+# Is told after each piece how many rows were read; what it raises ends the load.
+OnRows = Callable[[int], None]
+
 _CSV = pyarrow.csv.WriteOptions(include_header=False)
+_PIECE_BYTES = 1 << 20
 
 
 def table_of(job_id: UUID) -> sql.Identifier:
@@ -25,7 +29,11 @@ def table_of(job_id: UUID) -> sql.Identifier:
     return sql.Identifier(f"user_feature_versions_{job_id.hex}")
 
 
-def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
+def _ignore(_rows: int) -> None:
+    pass
+
+
+def load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows = _ignore) -> None:
     """Load the job's feature rows into a table of its own, a partition of the versions; the caller commits.
 
     Nobody asks for these rows before something points to them.
@@ -39,18 +47,20 @@ def load(engine: Engine, connection: Connection, job_id: UUID) -> None:
                 "ALTER TABLE {table} ALTER job_id SET DEFAULT {job_id}"
             ).format(table=table, job_id=literal)
         )
-        _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows))
+        _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows), on_rows)
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (job_id, user_id)").format(table))
         cursor.execute(
             sql.SQL("ALTER TABLE user_feature_versions ATTACH PARTITION {} FOR VALUES IN ({})").format(table, literal)
         )
 
 
-def load_rejections(batches: Iterable[pa.RecordBatch], connection: Connection, job_id: UUID) -> None:
+def load_rejections(
+    batches: Iterable[pa.RecordBatch], connection: Connection, job_id: UUID, on_rows: OnRows = _ignore
+) -> None:
     """Load rejections of the job inside the caller's transaction."""
     with connection.cursor() as cursor:
         rows = (_with_job(batch, job_id) for batch in batches)
-        _copy(cursor, sql.Identifier("rejections"), ["job_id", *REJECTION_COLUMNS], rows)
+        _copy(cursor, sql.Identifier("rejections"), ["job_id", *REJECTION_COLUMNS], rows, on_rows)
 
 
 def user_rows() -> ir.Table:
@@ -67,20 +77,25 @@ def _with_job(batch: pa.RecordBatch, job_id: UUID) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([job_ids, *batch.columns], names=["job_id", *batch.schema.names])
 
 
-def _copy(cursor: Any, table: sql.Identifier, columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> None:
+def _copy(
+    cursor: Any, table: sql.Identifier, columns: Sequence[str], batches: Iterator[pa.RecordBatch], on_rows: OnRows
+) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)
-    cursor.copy_expert(statement, _CsvStream(batches), size=1 << 20)
+    cursor.copy_expert(statement, _CsvStream(batches, on_rows), size=_PIECE_BYTES)
 
 
 class _CsvStream:
     """Batches as one CSV file, which COPY reads piece by piece; at no time is more than a batch of it in memory."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> None:
         self._batches = batches
+        self._on_rows = on_rows
+        self._rows = 0
         self._buffer = io.BytesIO()
 
     def read(self, size: int) -> bytes:
+        self._on_rows(self._rows)
         while not (piece := self._buffer.read(size)):
             batch = next(self._batches, None)
             if batch is None:
@@ -88,4 +103,5 @@ class _CsvStream:
             self._buffer = io.BytesIO()
             pyarrow.csv.write_csv(batch, self._buffer, _CSV)
             self._buffer.seek(0)
+            self._rows += len(batch)
         return piece

@@ -16,7 +16,7 @@ from etl.account import FileAccount
 from etl.engines import Engine
 from etl.extract import Progress, create_tables, extract
 from etl.files import Dataset, Snapshot
-from etl.load import load, load_rejections, user_rows
+from etl.load import OnRows, load, load_rejections, user_rows
 from etl.publish import Outcome, Publication, Transaction, Version, announce, reconcile
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
@@ -60,16 +60,21 @@ def run(
         account.refuse_rejections_above(max_rejected_ratio, accounts, engine)
     with on_stage("derive"):
         engine.make(features.steps)
-    with on_stage("load"):
+    with on_stage("load") as progress:
         with transaction() as connection:
-            load(engine, connection, job_id)
+            load(engine, connection, job_id, _of_total(account.users(accounts), progress))
         announce(transaction)
     with transaction() as connection:
-        with on_stage("publish"):
-            load_rejections(engine.stream(account.rejection_rows), connection, job_id)
+        with on_stage("publish") as progress:
+            on_rows = _of_total(account.rejections(accounts), progress)
+            load_rejections(engine.stream(account.rejection_rows), connection, job_id, on_rows)
             reconcile(connection, job_id, accounts)
             outcome = publication(connection, _version(job_id, dataset, accounts, engine))
         finish(connection, Result(outcome, accounts))
+
+
+def _of_total(total: int, progress: Progress) -> OnRows:
+    return lambda rows: progress(rows, total, "rows")
 
 
 def rehearse(engine: Engine) -> None:

@@ -22,6 +22,7 @@ USAGE
 }
 
 readonly wait_seconds=60
+readonly reserve_mib=64
 readonly database=experiment_etl
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -142,6 +143,7 @@ start_postgres() {
   find_postgres
   refuse_other_major
   lock_cluster
+  keep_reserve
   [[ -e $cluster/PG_VERSION ]] || create_cluster
   prepare_cluster
   remove_orphans
@@ -221,6 +223,19 @@ lock_cluster() {
   exec {lock}>"$clusters/lock"
   flock --wait 5 "$lock" || fail "another Postgres is running on $clusters: one volume serves one container"
   rm -f "$cluster/postmaster.pid" "$RUN_DIR"/.s.PGSQL.*
+}
+
+# A Postgres that cannot write its log stops, and on a volume without any room it could not start again. This file keeps
+# room for that: it goes when the volume is full, and comes back at a start when there is plenty.
+keep_reserve() {
+  local reserve=$clusters/reserve free
+  free=$(df --output=avail --block-size=1M "$clusters" | tail -n 1)
+  if [[ -e $reserve ]] && ((free < reserve_mib)); then
+    rm "$reserve"
+    say WARNING "the volume is full: gave $reserve_mib MiB of reserve to the database, so that it can start. Make room"
+  elif [[ ! -e $reserve ]] && ((free > 4 * reserve_mib)); then
+    fallocate --length "${reserve_mib}MiB" "$reserve" || rm -f "$reserve"  # not every file system can
+  fi
 }
 
 # A whole cluster or none: it becomes visible by one rename, with its role and database, when all of it is

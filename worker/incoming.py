@@ -2,20 +2,20 @@
 
 import hashlib
 import os
-import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from etl.contract import FileCode
 from etl.errors import BadInput
+from worker import disk
 from worker.settings import Settings
 
 # CSV is compressed to a thirtieth at the best; what holds more than a hundred times its size is no data.
 RATIO_MAX = 100
 CONTENT_BYTES_FREE = 64 << 20
 
-# What uploads leave of the disk to the database on it: a twentieth, and of a large disk no more than this.
+# What uploads leave of a large disk to the database on it.
 RESERVE_BYTES_MAX = 1 << 30
 
 _INFLATED_BYTES = 1 << 20
@@ -111,8 +111,7 @@ class GzipContent:
 
 def refuse_full_disk(directory: Path, expected_bytes: int) -> None:
     """Raise BadInput (`disk_full`) where so many more bytes would not leave the reserve free."""
-    usage = shutil.disk_usage(directory)
-    if usage.free - expected_bytes < min(usage.total // 20, RESERVE_BYTES_MAX):
+    if disk.is_nearly_full(directory, reserve_bytes_max=RESERVE_BYTES_MAX, expected_bytes=expected_bytes):
         raise BadInput("disk_full", "the disk is too full for this upload; nothing was kept")
 
 

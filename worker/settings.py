@@ -35,6 +35,7 @@ class Settings:
     data_dir: Path
     state_dir: Path
     database_url: str
+    database_is_embedded: bool
     redis_url: str
     api_bind: str
     api_token: str | None
@@ -73,6 +74,7 @@ class Settings:
                 _url("postgresql", "postgres"),
                 "postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
             ),
+            database_is_embedded=not environ.get("DATABASE_URL", "").strip(),
             redis_url=read(
                 "REDIS_URL",
                 f"unix://{run_dir}/redis.sock?db=0",

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from etl.extract import Progress
 from etl.files import Dataset, Snapshot
 from etl.load import load_rejections
 from etl.pipeline import Result
-from worker import database, jobs, logs, queue, spill, versions
+from worker import database, disk, jobs, logs, queue, spill, versions
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -33,6 +34,9 @@ class Taken(Request):
     def acknowledge(self) -> None:
         self.acknowledged = True
 
+
+# What jobs leave of a large disk to the embedded database.
+RESERVE_BYTES_MAX = 128 << 20
 
 PUBLICATIONS = {"publish": publish.publish, "dry_run": publish.rehearse}
 
@@ -140,9 +144,26 @@ class Runner:
                 publication=PUBLICATIONS[job.mode],
                 finish=finish,
                 max_rejected_ratio=job.max_rejected_ratio,
-                on_stage=lease.stage,
+                on_stage=partial(self._stage, lease),
             )
         return outcome
+
+    @contextmanager
+    def _stage(self, lease: Lease, name: str) -> Iterator[Progress]:
+        """A stage of the lease that ends where the embedded database would soon have no room to work in."""
+        with lease.stage(name) as progress:
+
+            def report(done: int, total: int, unit: str) -> None:
+                self._refuse_nearly_full_disk()
+                progress(done, total, unit)
+
+            yield report
+
+    def _refuse_nearly_full_disk(self) -> None:
+        """Raise Transient. A Postgres that cannot write its log stops, and all who read with it."""
+        directory = self.settings.state_dir
+        if self.settings.database_is_embedded and disk.is_nearly_full(directory, reserve_bytes_max=RESERVE_BYTES_MAX):
+            raise Transient(f"{directory} is nearly full; what is left is for the database to go on with", "disk_full")
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:
         """Finish the job at once where the published version was made from these very files."""

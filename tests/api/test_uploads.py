@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from api import uploads as uploads_api
 from tests.api.conftest import FORM_TYPE, ClientWith, form, problem
 from tests.conftest import SAMPLE, InProcess
-from worker import incoming
+from worker import disk, incoming
 from worker.settings import Settings
 
 SAMPLE_FILES = {path.name: path.read_bytes() for path in SAMPLE.glob("*.csv")}
@@ -307,13 +307,8 @@ def test_data_that_compresses_well_is_no_bomb(client: FlaskClient) -> None:
 def test_a_disk_that_is_too_full_is_a_507(
     client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the reserve were larger than what is free; the disk is the real one."""
-    usage = shutil.disk_usage
-
-    def full(path: Path) -> Any:
-        return usage(path)._replace(free=usage(path).total // 20)
-
-    monkeypatch.setattr(shutil, "disk_usage", full)
+    """As if the reserve were the whole disk."""
+    monkeypatch.setattr(disk, "SHARE", 1)
     monkeypatch.setattr(incoming, "RESERVE_BYTES_MAX", 1 << 60)
 
     problem(_put_sample(client, "lab"), 507, "disk_full")

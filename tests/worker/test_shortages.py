@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -10,10 +11,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from etl import shortages
+from etl import pipeline, shortages
 from etl.errors import Transient
 from tests.conftest import InProcess
-from worker import memory
+from worker import disk, memory, tasks
 from worker.tasks import Runner
 
 
@@ -91,3 +92,36 @@ def test_only_kills_since_the_last_look_count(tmp_path: Path, monkeypatch: pytes
 
     assert kills.have_risen()
     assert not kills.have_risen()
+
+
+@pytest.mark.parametrize("stage", ["load", "load_rejections"])
+def test_a_job_leaves_the_embedded_database_the_room_that_it_needs(
+    stage: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the disk had filled up just when the job began to load."""
+    published = in_process.run()
+    settings = replace(in_process.settings, database_is_embedded=True)
+    runner = Runner(settings, in_process.engine, in_process.runner.app, worker="in-process")
+    loading: Any = getattr(pipeline, stage)
+
+    def load_on_a_full_disk(*arguments: Any) -> None:
+        monkeypatch.setattr(disk, "SHARE", 1)
+        monkeypatch.setattr(tasks, "RESERVE_BYTES_MAX", 1 << 60)
+        loading(*arguments)
+
+    monkeypatch.setattr(pipeline, stage, load_on_a_full_disk)
+    job = in_process.submit(force=True)
+    for _ in range(3):
+        in_process.execute("UPDATE jobs SET due_at = now()")
+        runner.run_job(str(job.id))
+
+    assert (in_process.job(job).state, in_process.job(job).error_code) == ("failed", "disk_full")
+    assert "nearly full" in str(in_process.job(job).error_detail)
+    assert in_process.published() == published.id
+
+
+def test_a_database_elsewhere_has_a_disk_of_its_own(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "SHARE", 1)
+    monkeypatch.setattr(tasks, "RESERVE_BYTES_MAX", 1 << 60)
+
+    assert in_process.run().state == "succeeded"

@@ -11,16 +11,17 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-import psycopg2.extensions
 import pytest
 import redis
 import sqlalchemy as sa
 import uuid6
+from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import account, features, load, pipeline, publish
 from etl.engines import DuckDB, Engine
 from etl.errors import Transient
 from etl.extract import extract
+from etl.load import OnRows
 from tests.conftest import SAMPLE, InProcess
 from tests.servers import wait_until
 from worker import jobs, queue, tasks, versions
@@ -99,8 +100,8 @@ def test_a_ring_for_a_job_that_nobody_knows_does_nothing(in_process: InProcess) 
 def test_the_stage_is_visible_before_the_job_commits(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     job = in_process.submit()
 
-    def changed_load(engine: Engine, connection: psycopg2.extensions.connection, job_id: UUID) -> None:
-        load.load(engine, connection, job_id)
+    def changed_load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows) -> None:
+        load.load(engine, connection, job_id, on_rows)
         wait_until(lambda: in_process.job(job).stage == "load", "the stage is visible")
 
     monkeypatch.setattr(pipeline, "load", changed_load)
@@ -476,8 +477,8 @@ def test_lines_that_went_missing_are_an_internal_error_and_nothing_is_published(
     in_process: InProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
 
-    def changed_load(engine: Engine, connection: psycopg2.extensions.connection, job_id: UUID) -> None:
-        load.load(engine, connection, job_id)
+    def changed_load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows) -> None:
+        load.load(engine, connection, job_id, on_rows)
         with connection.cursor() as cursor:
             cursor.execute(f'DELETE FROM "user_feature_versions_{job_id.hex}" WHERE user_id = 3')  # noqa: S608
 
@@ -528,7 +529,7 @@ def test_a_commit_that_fails_leaves_neither_the_publication_nor_the_success(
     publishing: list[int] = []
     succeed = jobs.succeed
 
-    def remember(connection: psycopg2.extensions.connection, version: publish.Version) -> publish.Outcome:
+    def remember(connection: Connection, version: publish.Version) -> publish.Outcome:
         publishing.append(connection.info.backend_pid)
         return publish.publish(connection, version)
 
@@ -599,7 +600,7 @@ def test_an_attempt_that_lost_its_lease_at_the_end_publishes_nothing(
     published = in_process.run()
     job = in_process.submit(force=True)
 
-    def publish_too_late(connection: psycopg2.extensions.connection, version: publish.Version) -> publish.Outcome:
+    def publish_too_late(connection: Connection, version: publish.Version) -> publish.Outcome:
         in_process.execute("UPDATE jobs SET attempt = 2, worker = 'another' WHERE id = :id", id=version.job_id)
         return publish.publish(connection, version)
 
@@ -672,9 +673,9 @@ def test_a_job_whose_connection_breaks_waits_for_another_attempt(
 ) -> None:
     """What a restart of Postgres looks like from here."""
 
-    def changed_load(engine: Engine, connection: psycopg2.extensions.connection, job_id: UUID) -> None:
+    def changed_load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows) -> None:
         in_process.query("SELECT pg_terminate_backend(:pid)", pid=connection.info.backend_pid)
-        load.load(engine, connection, job_id)
+        load.load(engine, connection, job_id, on_rows)
 
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "load", changed_load)
@@ -723,14 +724,14 @@ def test_an_attempt_that_hangs_does_not_hold_up_the_next_one(
     job = in_process.submit()
     hangs, go_on = Event(), Event()
 
-    def changed_load(engine: Engine, connection: psycopg2.extensions.connection, job_id: UUID) -> None:
+    def changed_load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows) -> None:
         if hangs.is_set():
-            return load.load(engine, connection, job_id)
+            return load.load(engine, connection, job_id, on_rows)
         if when == "after":
-            load.load(engine, connection, job_id)
+            load.load(engine, connection, job_id, on_rows)
         hangs.set()
         assert go_on.wait(60)
-        return None if when == "after" else load.load(engine, connection, job_id)
+        return None if when == "after" else load.load(engine, connection, job_id, on_rows)
 
     monkeypatch.setattr(pipeline, "load", changed_load)
     with ThreadPoolExecutor() as threads:
