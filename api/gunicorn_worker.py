@@ -5,7 +5,8 @@ from typing import Any
 
 import gevent
 import psycopg2.extensions
-from gevent.socket import socket, wait_read, wait_write
+from gevent.socket import SHUT_WR, socket, wait_read, wait_write
+from gunicorn.http.errors import ParseException
 from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -19,6 +20,9 @@ HEAD_S = 5
 BODY_S, BODY_BYTES_PER_S = 10, 1024
 # Each piece of an answer has to be read within this.
 READER_S = 30
+# So much of a body that nobody wanted is read, to keep the connection; where there is more the client gets some time to
+# read the answer, and the connection is closed.
+REST_BYTES, FAREWELL_S = 64 << 10, 1
 # The longest statement of the API is the count of a diff's first page.
 STATEMENT_S = 60
 
@@ -38,12 +42,24 @@ class Worker(GeventWorker):
         req.unreader.sock = Body(sock)  # type: ignore[attr-defined]
         try:
             with logs.about(request_id=request_ids.assign(req.headers)):
-                return super().handle_request(listener_name, req, sock, addr)
-        except TimeoutError as error:
-            raise StopIteration from error  # gunicorn's way to close the connection; a slow reader is no error of ours
+                handled: bool = super().handle_request(listener_name, req, sock, addr)
+            if _goes_on(req):
+                sock.shutdown(SHUT_WR)
+                gevent.sleep(FAREWELL_S)
+                raise StopIteration  # gunicorn's way to close the connection
+        except (TimeoutError, ParseException) as error:
+            raise StopIteration from error  # neither a slow reader is an error of ours, nor a rest that is none
+        else:
+            return handled
         finally:
             # The next request on this connection has a time of its own.
             req.unreader.sock = sock  # type: ignore[attr-defined]
+
+
+def _goes_on(req: Request) -> bool:
+    """Tell whether a body is far from its end. gunicorn would read whatever the client likes to send."""
+    body: Any = req.body  # its stubs are older than it is
+    return body is not None and not body.failed and len(body.read(REST_BYTES)) == REST_BYTES
 
 
 class Body:

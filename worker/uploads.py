@@ -154,6 +154,8 @@ def _locked(root: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        # By itself the lock would last until the directory is closed, and gevent puts that off.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

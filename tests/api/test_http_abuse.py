@@ -330,7 +330,7 @@ def test_a_body_without_an_end_is_refused_as_soon_as_it_is_too_long(served: Serv
 def _break(in_process: InProcess) -> None:
     """Make whoever lists the jobs run into a defect."""
     in_process.submit()
-    in_process.execute("ALTER TABLE jobs ALTER timings_ms DROP DEFAULT, ALTER timings_ms TYPE text")
+    in_process.execute("ALTER TABLE jobs ALTER timings_ms DROP DEFAULT, ALTER timings_ms TYPE text USING 'queued'")
 
 
 def test_no_token_is_ever_logged(programs: Programs, in_process: InProcess) -> None:

@@ -39,18 +39,23 @@ def test_a_reader_sees_the_old_version_until_the_commit(service: Service, tmp_pa
     assert service.features() != old
 
 
-def test_a_failure_after_publishing_leaves_the_old_version_and_nothing_else(service: Service, tmp_path: Path) -> None:
+def test_a_failure_after_publishing_leaves_the_old_version_and_what_was_loaded_for_nobody(
+    service: Service, tmp_path: Path
+) -> None:
+    """The rows were loaded before; tests/worker/test_versions.py has what becomes of them."""
     service.run(write(tmp_path))
-    before = service.features(), service.query("SELECT * FROM experiment_summary"), _tables(service)
+    before, tables = (service.features(), service.query("SELECT * FROM experiment_summary")), _tables(service)
     write(tmp_path, user_experiments=EXPERIMENTS + "1,1,x,1\n")
+    job_id = service.new_job()
 
     def fail(_connection: psycopg2.extensions.connection) -> None:
         raise Broken
 
     with pytest.raises(Broken):
-        service.run(tmp_path, before_commit=fail)
+        service.run(tmp_path, job_id=job_id, before_commit=fail)
 
-    assert (service.features(), service.query("SELECT * FROM experiment_summary"), _tables(service)) == before
+    assert (service.features(), service.query("SELECT * FROM experiment_summary")) == before
+    assert _tables(service) - tables == {f"user_feature_versions_{job_id.hex}"}
     assert service.rejections() == []
 
 
