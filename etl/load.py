@@ -9,11 +9,13 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.csv
 from psycopg2 import sql
+from psycopg2.errors import DuplicateTable, UniqueViolation
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import features
 from etl.contract import USERS
 from etl.engines import Engine
+from etl.errors import Transient
 from etl.features import USER_CATALOGUE
 from etl.validate import REJECTION_COLUMNS
 
@@ -36,22 +38,55 @@ def _ignore(_rows: int) -> None:
 def load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows = _ignore) -> None:
     """Load the job's feature rows into a table of its own, a partition of the versions; the caller commits.
 
-    Nobody asks for these rows before something points to them.
+    Nobody asks for these rows before something points to them. Raises Transient where an attempt that is being ended
+    has made the table in this moment.
     """
     table, literal = table_of(job_id), sql.Literal(str(job_id))
+    columns = [*USERS.column_names, *USER_CATALOGUE.columns]
     with connection.cursor() as cursor:
-        # Thanks to the CHECK, attaching is a matter of the catalogue: Postgres need not read the rows again.
-        cursor.execute(
-            sql.SQL(
-                "CREATE TABLE {table} (LIKE user_feature_versions INCLUDING DEFAULTS, CHECK (job_id = {job_id}));"
-                "ALTER TABLE {table} ALTER job_id SET DEFAULT {job_id}"
-            ).format(table=table, job_id=literal)
-        )
-        _copy(cursor, table, [*USERS.column_names, *USER_CATALOGUE.columns], engine.stream(user_rows), on_rows)
+        if _is_attached(cursor, job_id):
+            # By an attempt that got no further. Detaching it would have to wait for everybody who reads.
+            cursor.execute(sql.SQL("DELETE FROM {}").format(table))
+            _copy(cursor, table, columns, engine.stream(user_rows), on_rows)
+            return
+        try:
+            _create(cursor, table, literal)
+        except (DuplicateTable, UniqueViolation) as error:
+            raise Transient("another attempt has made the table of this job") from error
+        _copy(cursor, table, columns, engine.stream(user_rows), on_rows)
         cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (job_id, user_id)").format(table))
         cursor.execute(
             sql.SQL("ALTER TABLE user_feature_versions ATTACH PARTITION {} FOR VALUES IN ({})").format(table, literal)
         )
+
+
+def _is_attached(cursor: Any, job_id: UUID) -> bool:
+    cursor.execute(
+        "SELECT FROM pg_inherits WHERE inhrelid = to_regclass(%(table)s) AND NOT inhdetachpending",
+        {"table": table_of(job_id).string},
+    )
+    return bool(cursor.rowcount)
+
+
+def _create(cursor: Any, table: sql.Identifier, job_id: sql.Composable) -> None:
+    """Make a table like that of all versions, which CREATE TABLE (LIKE ...) would lock until the rows are loaded.
+
+    Thanks to the CHECK, attaching is a matter of the catalogue: Postgres need not read the rows again.
+    """
+    cursor.execute(
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
+        " WHERE attrelid = to_regclass('user_feature_versions') AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    )
+    columns = [
+        sql.SQL("{} {}" + (" NOT NULL" if required else "")).format(sql.Identifier(name), sql.SQL(type_))
+        for name, type_, required in cursor.fetchall()
+    ]
+    cursor.execute(
+        sql.SQL(
+            "CREATE TABLE {table} ({columns}, CHECK (job_id = {job_id}));"
+            "ALTER TABLE {table} ALTER job_id SET DEFAULT {job_id}"
+        ).format(table=table, columns=sql.SQL(", ").join(columns), job_id=job_id)
+    )
 
 
 def load_rejections(

@@ -15,7 +15,7 @@ from etl.contract import USERS, LineCode
 from etl.load import table_of
 
 _READERS_PATIENCE_S = 2
-_LOOK_AGAIN_S = 0.002
+_LOOK_AGAIN_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ def _outlast_readers(transaction: Transaction) -> None:
         readers = _readers(connection)
     end = time.monotonic() + _READERS_PATIENCE_S
     while readers and time.monotonic() < end:
-        time.sleep(_LOOK_AGAIN_S)
         with transaction() as connection:
-            readers &= _readers(connection)
+            readers &= _readers(connection, after_s=_LOOK_AGAIN_S)
 
 
-def _readers(connection: Connection) -> set[str]:
+def _readers(connection: Connection, after_s: float = 0) -> set[str]:
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%(after_s)s)", {"after_s": after_s})
         cursor.execute(
             "SELECT DISTINCT virtualtransaction FROM pg_locks"
             " WHERE relation = 'user_feature_versions'::regclass AND pid <> pg_backend_pid()"

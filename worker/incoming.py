@@ -16,7 +16,7 @@ RATIO_MAX = 100
 CONTENT_BYTES_FREE = 64 << 20
 
 # What uploads leave of a large disk to the database on it.
-RESERVE_BYTES_MAX = 1 << 30
+LEFT_BYTES_MAX = 1 << 30
 
 _INFLATED_BYTES = 1 << 20
 _GZIP = 31  # zlib's number for a gzip stream of any window
@@ -111,7 +111,7 @@ class GzipContent:
 
 def refuse_full_disk(directory: Path, expected_bytes: int) -> None:
     """Raise BadInput (`disk_full`) where so many more bytes would not leave the reserve free."""
-    if disk.is_nearly_full(directory, reserve_bytes_max=RESERVE_BYTES_MAX, expected_bytes=expected_bytes):
+    if disk.is_nearly_full(directory, reserve_bytes_max=LEFT_BYTES_MAX, expected_bytes=expected_bytes):
         raise BadInput("disk_full", "the disk is too full for this upload; nothing was kept")
 
 

@@ -102,9 +102,11 @@ _LEASE = f"""
     lease_expires_at = now() + make_interval(secs => :lease_s),
     lease_session = (SELECT {_SESSION} FROM pg_stat_get_activity(pg_backend_pid()))
 """
-_SIGNATURE = "'job ' || jobs.id || ' attempt ' || jobs.attempt"
-# A row that is locked is being finished in this moment.
-_RUNNING = "id IN (SELECT id FROM jobs WHERE state = 'running' AND ({}) FOR UPDATE SKIP LOCKED)"
+_SIGNATURE = "'job ' || id || ' attempt ' || attempt"
+# The fence: the job as the attempt has claimed it.
+_MINE = "id = :id AND state = 'running' AND attempt = :attempt"
+# A row that is locked is being finished in this moment. NO KEY: one whose version is being entered is not yet.
+_RUNNING = "id IN (SELECT id FROM jobs WHERE state = 'running' AND ({}) FOR NO KEY UPDATE SKIP LOCKED)"
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 
 
@@ -256,10 +258,16 @@ def claim(connection: sa.Connection, job_id: UUID, worker: str) -> Job | None:
 
 
 def sign(connection: sa.Connection, job: Job) -> None:
-    """Name the transaction after the attempt, so that it can be ended from outside (and seen in pg_stat_activity)."""
-    connection.execute(
-        sa.text(f"SELECT set_config('application_name', {_SIGNATURE}, true) FROM jobs WHERE id = :id"), {"id": job.id}
+    """Name the transaction after the attempt, so that it can be ended from outside (and seen in pg_stat_activity).
+
+    Raises LeaseLost.
+    """
+    signed = connection.execute(
+        sa.text(f"SELECT set_config('application_name', {_SIGNATURE}, true) FROM jobs WHERE {_MINE}"),
+        {"id": job.id, "attempt": job.attempt},
     )
+    if not signed.rowcount:
+        raise LeaseLost
 
 
 def renew(connection: sa.Connection, job: Job, stage: str | None, progress: tuple[int, int, str] | None) -> bool:
@@ -343,15 +351,21 @@ def end_abandoned(connection: sa.Connection) -> None:
 
     A worker that hangs may hold locks in one, which others wait for: the next attempt, and who takes the job back.
     """
+    running = f"SELECT {_SIGNATURE} FROM jobs WHERE state = 'running' AND lease_expires_at > now()"
+    signed = connection.execute(
+        sa.text("""
+            SELECT pid, application_name FROM pg_stat_activity
+            WHERE application_name LIKE 'job %' AND datname = current_database() AND usename = current_user
+        """)
+    ).all()
+    # A statement of its own: it sees the claim of whoever had signed by the time of the first.
     connection.execute(
         sa.text(f"""
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE application_name LIKE 'job %' AND datname = current_database() AND usename = current_user
-                AND NOT EXISTS (
-                    SELECT FROM jobs
-                    WHERE state = 'running' AND lease_expires_at > now() AND application_name = {_SIGNATURE}
-                )
-        """)
+            SELECT pg_terminate_backend(pid)
+            FROM unnest(CAST(:pids AS int[]), CAST(:names AS text[])) AS signed (pid, name)
+            JOIN pg_stat_activity USING (pid) WHERE application_name = name AND name NOT IN ({running})
+        """),
+        {"pids": [row.pid for row in signed], "names": [row.application_name for row in signed]},
     )
 
 
@@ -462,7 +476,7 @@ _BACK_TO_QUEUE = """
 
 def _fenced(connection: sa.Connection, job: Job, changes: str, values: Mapping[str, Any]) -> bool:
     result = connection.execute(
-        sa.text(f"UPDATE jobs SET {changes} WHERE id = :id AND state = 'running' AND attempt = :attempt"),
+        sa.text(f"UPDATE jobs SET {changes} WHERE {_MINE}"),
         {**values, "id": job.id, "attempt": job.attempt},
     )
     return result.rowcount == 1

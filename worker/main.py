@@ -59,6 +59,7 @@ def _beat(**_: Any) -> None:
     """Celery sends this from its main loop, so a worker that hangs falls silent; on its way out it sends one more."""
     if stopping.is_set():
         return
+    kills.look()
     try:
         with engine.begin() as connection:
             presence.beat(connection, runner.worker)

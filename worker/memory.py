@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import deque
 from pathlib import Path
 
 # Version 2 of the kernel's control groups, and version 1.
@@ -22,12 +23,17 @@ class Kills:
     """Counts the processes that the kernel has killed in this container because its memory had run out."""
 
     def __init__(self) -> None:
-        self._seen = self._count()
+        self._seen = deque([self._count()], maxlen=2)
+
+    def look(self) -> None:
+        """Forget those from before the last look: they have nothing to do with what happens next."""
+        self._seen.append(self._count())
 
     def have_risen(self) -> bool:
-        """Tell whether there was one since the last time."""
-        before, self._seen = self._seen, self._count()
-        return self._seen > before
+        """Tell whether there was one since the last look but one, or since the last time that this was asked."""
+        before, now = self._seen[0], self._count()
+        self._seen = deque([now], maxlen=2)
+        return now > before
 
     def _count(self) -> int:
         counts = (re.search(r"^oom_kill (\d+)$", text, re.MULTILINE) for text in _read(_EVENTS))

@@ -20,7 +20,7 @@ from worker.settings import Settings
 INTERVAL_S = 1.0
 UNRUNG_S = 2.0
 RING_MAX = 100
-HOUSEKEEPING_S = 30.0
+HOUSEKEEPING_S = 10.0
 
 log = logging.getLogger(__name__)
 

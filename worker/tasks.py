@@ -20,7 +20,7 @@ from etl.extract import Progress
 from etl.files import Dataset, Snapshot
 from etl.load import load_rejections
 from etl.pipeline import Result
-from worker import database, disk, jobs, logs, queue, spill, versions
+from worker import database, disk, jobs, logs, queue, spill
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -36,7 +36,7 @@ class Taken(Request):
 
 
 # What jobs leave of a large disk to the embedded database.
-RESERVE_BYTES_MAX = 128 << 20
+LEFT_TO_DATABASE_BYTES_MAX = 128 << 20
 
 PUBLICATIONS = {"publish": publish.publish, "dry_run": publish.rehearse}
 
@@ -102,8 +102,6 @@ class Runner:
         files = Dataset(directory, self.settings.max_file_bytes)
         if job.mode == "publish" and not job.force and self._is_unchanged(job, files, lease):
             return "unchanged"
-        if job.attempt > 1:
-            versions.drop_unfinished(self.engine, job.id)
         with self._etl_engine(job.engine) as engine:
             return self._run(job, lease, files, engine)
 
@@ -162,7 +160,9 @@ class Runner:
     def _refuse_nearly_full_disk(self) -> None:
         """Raise Transient. A Postgres that cannot write its log stops, and all who read with it."""
         directory = self.settings.state_dir
-        if self.settings.database_is_embedded and disk.is_nearly_full(directory, reserve_bytes_max=RESERVE_BYTES_MAX):
+        if not self.settings.database_is_embedded:
+            return
+        if disk.is_nearly_full(directory, reserve_bytes_max=LEFT_TO_DATABASE_BYTES_MAX):
             raise Transient(f"{directory} is nearly full; what is left is for the database to go on with", "disk_full")
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:

@@ -29,24 +29,13 @@ def drop_old(engine: sa.Engine, keep: int) -> None:
             for job_id in jobs.rejecting_without_version(connection, keep):
                 _drop_rejections(connection, job_id)
             _finish_detaching(connection)
-            for job_id in [*_given_up(connection), *jobs.ended(connection, _unfinished(connection))]:
+            for job_id in [*_given_up(connection), *_unfinished(connection)]:
                 _drop(connection, job_id)
                 log.info("dropped a version", extra={"job_id": str(job_id)})
     except sa.exc.OperationalError as error:
         if not isinstance(error.orig, QueryCanceled):
             raise
         log.info("a version is in use and stays for now")
-
-
-def drop_unfinished(engine: sa.Engine, job_id: UUID) -> None:
-    """Drop what an earlier attempt has loaded and not published; the next one loads under the same name.
-
-    Raises OperationalError where a reader does not let go of it.
-    """
-    with _patient(engine) as connection:
-        if job_id in _unfinished(connection):
-            _finish_detaching(connection)
-            _drop(connection, job_id)
 
 
 @contextmanager
@@ -61,16 +50,19 @@ def _patient(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _unfinished(connection: sa.Connection) -> list[UUID]:
-    """Return the jobs that have a table and no version: one that is loading, or one that ended in between."""
+    """Return the jobs that have ended with a table and without a version.
+
+    What is kept is read last: a job that was seen to have ended has entered its version before.
+    """
     tables = connection.execute(
         sa.text(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)"
             " AND relname ~ '^user_feature_versions_[0-9a-f]{32}$'"
         )
     )
-    loaded = {UUID(name.rpartition("_")[2]) for name in tables.scalars()}
+    ended = jobs.ended(connection, [UUID(name.rpartition("_")[2]) for name in tables.scalars()])
     kept = set(connection.execute(sa.text("SELECT job_id FROM dataset_versions")).scalars())
-    return list(loaded - kept)
+    return [job_id for job_id in ended if job_id not in kept]
 
 
 def _finish_detaching(connection: sa.Connection) -> None:

@@ -309,7 +309,7 @@ def test_a_disk_that_is_too_full_is_a_507(
 ) -> None:
     """As if the reserve were the whole disk."""
     monkeypatch.setattr(disk, "SHARE", 1)
-    monkeypatch.setattr(incoming, "RESERVE_BYTES_MAX", 1 << 60)
+    monkeypatch.setattr(incoming, "LEFT_BYTES_MAX", 1 << 60)
 
     problem(_put_sample(client, "lab"), 507, "disk_full")
     assert _left(settings) == set()

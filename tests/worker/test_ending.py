@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tests.conftest import InProcess
 from tests.servers import wait_until
 from worker import database, jobs
-from worker.jobs import AlreadyFinished, Job, UnknownJob
+from worker.jobs import AlreadyFinished, Job, LeaseLost, UnknownJob
 
 AGE = "UPDATE jobs SET started_at = started_at - interval '1 minute' WHERE id = :id"
 # As long ago as a worker that is alive never lets it become.
@@ -50,6 +50,26 @@ def _end_abandoned(in_process: InProcess) -> None:
         jobs.end_abandoned(connection)
 
 
+def test_a_job_goes_back_also_while_its_version_is_being_entered(in_process: InProcess) -> None:
+    """The entry refers to the job, and so holds a lock on its row."""
+    job = in_process.claim(in_process.submit(), worker="w")
+    entry = "INSERT INTO dataset_versions (job_id, dataset, fingerprint) VALUES (:id, 'default', 'x')"
+
+    with in_process.engine.connect() as entering:
+        entering.execute(sa.text(entry), {"id": job.id})
+        with in_process.engine.begin() as connection:
+            assert jobs.release(connection, "w") == [job.id]
+
+
+def test_an_attempt_that_lost_its_job_can_sign_nothing(in_process: InProcess) -> None:
+    """With the name of the next attempt it would never be ended."""
+    old = in_process.claim(in_process.submit())
+    in_process.execute("UPDATE jobs SET attempt = 2")
+
+    with in_process.engine.connect() as connection, pytest.raises(LeaseLost):
+        jobs.sign(connection, old)
+
+
 def test_a_queued_job_is_cancelled_and_never_claimed(in_process: InProcess) -> None:
     job = in_process.submit()
 
@@ -68,7 +88,7 @@ def test_a_running_job_is_cancelled_and_its_attempt_can_finish_nothing(in_proces
 
     with in_process.engine.begin() as connection:
         assert not jobs.renew(connection, job, None, None)
-        with pytest.raises(jobs.LeaseLost):
+        with pytest.raises(LeaseLost):
             jobs.succeed(connection, job, "published", [], {})
 
 

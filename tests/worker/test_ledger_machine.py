@@ -143,11 +143,16 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: not any(attempt.transaction and not attempt.killed for attempt in self.attempts))
     @rule(drawn=data())
     def begin_to_publish(self, drawn: Any) -> None:
-        """Everything but the commit. One at a time: a second one would wait for the lock on the parent table."""
+        """Everything but the commit. One at a time: a second one would wait for the lock on the dataset's pointer."""
         attempt = drawn.draw(sampled_from([attempt for attempt in self.attempts if not attempt.transaction]))
         table = f'"user_feature_versions_{attempt.job.id.hex}"'
         self._execute(f"CREATE TABLE IF NOT EXISTS {table} (LIKE user_feature_versions INCLUDING DEFAULTS)")
         attempt.transaction = self.engine.connect()
+        if not self._holds(attempt):
+            with pytest.raises(LeaseLost):
+                jobs.sign(attempt.transaction, attempt.job)
+            self._give_up(attempt)
+            return
         jobs.sign(attempt.transaction, attempt.job)
         publish.publish(
             database.driver_connection(attempt.transaction),

@@ -94,6 +94,22 @@ def test_only_kills_since_the_last_look_count(tmp_path: Path, monkeypatch: pytes
     assert not kills.have_risen()
 
 
+def test_a_kill_of_long_ago_is_not_why_a_process_dies_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = tmp_path / "memory.events"
+    monkeypatch.setattr(memory, "_EVENTS", (str(events),))
+    events.write_text("oom_kill 0\n")
+    kills = memory.Kills()
+    events.write_text("oom_kill 1\n")
+
+    kills.look()
+    assert kills.have_risen()
+
+    events.write_text("oom_kill 2\n")
+    kills.look()
+    kills.look()
+    assert not kills.have_risen()
+
+
 @pytest.mark.parametrize("stage", ["load", "load_rejections"])
 def test_a_job_leaves_the_embedded_database_the_room_that_it_needs(
     stage: str, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +122,7 @@ def test_a_job_leaves_the_embedded_database_the_room_that_it_needs(
 
     def load_on_a_full_disk(*arguments: Any) -> None:
         monkeypatch.setattr(disk, "SHARE", 1)
-        monkeypatch.setattr(tasks, "RESERVE_BYTES_MAX", 1 << 60)
+        monkeypatch.setattr(tasks, "LEFT_TO_DATABASE_BYTES_MAX", 1 << 60)
         loading(*arguments)
 
     monkeypatch.setattr(pipeline, stage, load_on_a_full_disk)
@@ -122,6 +138,6 @@ def test_a_job_leaves_the_embedded_database_the_room_that_it_needs(
 
 def test_a_database_elsewhere_has_a_disk_of_its_own(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "SHARE", 1)
-    monkeypatch.setattr(tasks, "RESERVE_BYTES_MAX", 1 << 60)
+    monkeypatch.setattr(tasks, "LEFT_TO_DATABASE_BYTES_MAX", 1 << 60)
 
     assert in_process.run().state == "succeeded"

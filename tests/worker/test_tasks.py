@@ -593,6 +593,81 @@ def test_what_an_attempt_loaded_and_did_not_publish_makes_room_for_the_next_one(
     assert in_process.published() != published.id
 
 
+def test_a_reader_does_not_hold_up_the_attempt_after_one_that_died(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads at length keeps the partition from being detached, and so nothing may depend on that."""
+    in_process.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "reconcile", lambda *_: (_ for _ in ()).throw(Transient("gone")))
+        job = in_process.run(force=True)
+    monkeypatch.setattr(publish, "_READERS_PATIENCE_S", 0.1)
+    _make_due(in_process)
+
+    with in_process.engine.connect() as reader:
+        reader.execute(sa.text("SELECT count(*) FROM user_features"))
+        done = in_process.run_job(job)
+
+    assert (done.outcome, done.attempt) == ("published", 2)
+    assert in_process.query("SELECT count(*) AS users FROM user_features") == [{"users": USERS_IN_SAMPLE}]
+
+
+def test_rows_are_loaded_without_a_lock_that_others_would_take_for_a_readers(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = "SELECT mode FROM pg_locks WHERE relation = 'user_feature_versions'::regclass"
+    seen = []
+
+    def changed_load(engine: Engine, connection: Connection, job_id: UUID, on_rows: OnRows) -> None:
+        def look(rows: int) -> None:
+            seen.append(in_process.query(locks))
+            on_rows(rows)
+
+        load.load(engine, connection, job_id, look)
+
+    monkeypatch.setattr(pipeline, "load", changed_load)
+
+    assert in_process.run().outcome == "published"
+    assert seen == [[], []]
+
+
+def test_a_table_that_another_attempt_has_just_made_is_no_defect(in_process: InProcess) -> None:
+    job = in_process.submit()
+    in_process.execute(f'CREATE TABLE "user_feature_versions_{job.id.hex}" ()')
+
+    after = in_process.run_job(job)
+
+    assert (after.state, after.error_code) == ("queued", None)
+
+
+def test_a_version_that_is_published_while_old_ones_are_dropped_stays(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper looks at tables, jobs and versions one after the other; the commit falls in between."""
+    loaded, go_on = Event(), Event()
+    publish_now, ended = publish.publish, jobs.ended
+
+    def publish_later(connection: Connection, version: publish.Version) -> publish.Outcome:
+        loaded.set()
+        assert go_on.wait(30)
+        return publish_now(connection, version)
+
+    monkeypatch.setitem(tasks.PUBLICATIONS, "publish", publish_later)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(in_process.run)
+        assert loaded.wait(30)
+
+        def ended_after_the_commit(connection: sa.Connection, job_ids: Sequence[UUID]) -> list[UUID]:
+            go_on.set()
+            assert running.result(30).outcome == "published"
+            return ended(connection, job_ids)
+
+        monkeypatch.setattr(jobs, "ended", ended_after_the_commit)
+        versions.drop_old(in_process.engine, keep=5)
+
+    assert in_process.query("SELECT count(*) AS users FROM user_features") == [{"users": USERS_IN_SAMPLE}]
+
+
 def test_an_attempt_that_lost_its_lease_at_the_end_publishes_nothing(
     in_process: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
