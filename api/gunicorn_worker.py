@@ -17,7 +17,7 @@ from worker.database import CONNECT_TIMEOUT_S
 # From the connection, or the last answer on it, to the end of the headers.
 HEAD_S = 5
 # A body may take this long, and a second more for each of so many bytes.
-BODY_S, BODY_BYTES_PER_S = 10, 1024
+BODY_S, BODY_BYTES_PER_S = 10, 16 << 10
 # Each piece of an answer has to be read within this.
 READER_S = 30
 # So much of a body that nobody wanted is read, to keep the connection; where there is more the client gets some time to
@@ -37,20 +37,18 @@ class Worker(GeventWorker):
     def timeout_ctx(self) -> gevent.Timeout:  # type: ignore[override]
         return gevent.Timeout(HEAD_S, False)  # type: ignore[arg-type]
 
-    def handle_request(self, listener_name: Any, req: Request, sock: socket, addr: Any) -> bool:
+    def handle_request(self, listener_name: Any, req: Request, sock: socket, addr: Any) -> None:  # type: ignore[override] # its stubs say otherwise
         sock.settimeout(READER_S)
         req.unreader.sock = Body(sock)  # type: ignore[attr-defined]
         try:
             with logs.about(request_id=request_ids.assign(req.headers)):
-                handled: bool = super().handle_request(listener_name, req, sock, addr)
+                super().handle_request(listener_name, req, sock, addr)
             if _goes_on(req):
                 sock.shutdown(SHUT_WR)
                 gevent.sleep(FAREWELL_S)
                 raise StopIteration  # gunicorn's way to close the connection
         except (TimeoutError, ParseException) as error:
             raise StopIteration from error  # neither a slow reader is an error of ours, nor a rest that is none
-        else:
-            return handled
         finally:
             # The next request on this connection has a time of its own.
             req.unreader.sock = sock  # type: ignore[attr-defined]

@@ -32,9 +32,7 @@ def json_body() -> dict[str, Any]:
     if not request.get_data(cache=True):
         return {}
     if request.mimetype != "application/json":
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", "send the body as JSON, with Content-Type: application/json"
-        )
+        raise not_json()
     try:
         body = request.get_json()
     except RecursionError:
@@ -44,6 +42,11 @@ def json_body() -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Problem(HTTPStatus.BAD_REQUEST, "not_an_object", "the body must be one JSON object")
     return body
+
+
+def not_json() -> Problem:
+    detail = "send the body as JSON, with Content-Type: application/json"
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", detail)
 
 
 def query() -> dict[str, str]:
@@ -122,7 +125,9 @@ class OneOf:
 # Postgres has no text with a NUL.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$"), Field(description="text without a NUL character")]
 DatasetName = Annotated[
-    str, StringConstraints(pattern=f"^{DATASET_NAME.pattern}$"), Field(description="a dataset's name")
+    str,
+    StringConstraints(pattern=f"^{DATASET_NAME.pattern}$"),
+    Field(description="a dataset's name: 1 to 63 of a-z, 0-9, _ and -, first a letter or a digit"),
 ]
 # What is no id names no job, and that is a 404: so any text is taken.
 JobName = Annotated[

@@ -1,30 +1,29 @@
 """Uploads: the files of a dataset, streamed from the request into their place."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from threading import BoundedSemaphore
-from typing import IO, Annotated
+from typing import IO
 
+import gevent
 from flask import Blueprint, Response, jsonify, request, url_for
-from pydantic import Field as Described
-from pydantic import StringConstraints
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from api import answers, problems
 from api.operations import Answer, operation
+from api.parameters import DatasetName
 from api.problems import Problem
 from api.services import services
 from worker import uploads
-from worker.settings import DATASET_NAME
-from worker.uploads import Refused, Upload
+from worker.uploads import Refused, Upload, Value
 
 bp = Blueprint("uploads", __name__, url_prefix="/api/v1/datasets")
 
-# Each decompresses and hashes, and so takes a core while it does.
-_uploading = BoundedSemaphore(4)
+# Each decompresses and hashes, and so takes a core while it does; most of the time it waits for its client.
+_uploading = BoundedSemaphore(16)
 
 _READ_BYTES = 64 << 10
 # The decoder's buffer: a part's headers, a boundary, what stands before the first part and after the last.
@@ -38,12 +37,6 @@ _STATUS = {
 
 
 _REFUSALS = ("invalid_parameter", "unknown_file", "ambiguous_file", "missing_file", "encoding")
-
-UploadName = Annotated[
-    str,
-    StringConstraints(pattern=f"^{DATASET_NAME.pattern}$"),
-    Described(description="1 to 63 of a-z, 0-9, _ and -, of which the first is a letter or a digit"),
-]
 
 
 @bp.errorhandler(Refused)
@@ -79,11 +72,11 @@ def _too_long(_error: RequestEntityTooLarge) -> Response:
     },
     takes_files=True,
 )
-def upload(name: UploadName) -> tuple[Response, HTTPStatus]:
+def upload(name: DatasetName) -> tuple[Response, HTTPStatus]:
     """Take the three files, and make them the dataset once all of them are there."""
     _refuse_mounted(name)
     boundary, stream = _boundary(), _limited_stream()
-    with _turn(), uploads.staged(services().settings, request.content_length or 0) as files:
+    with _turn(), uploads.staged(services().settings, request.content_length or 0, _aside) as files:
         _receive(stream, boundary, files)
         received = files.received()
         is_new = files.publish(name)
@@ -117,6 +110,12 @@ def _boundary() -> bytes:
     if not boundary.isascii() or not 1 <= len(boundary) <= _BOUNDARY_CHARS_MAX:
         raise _invalid_multipart(f"its boundary must be 1 to {_BOUNDARY_CHARS_MAX} ASCII characters")
     return boundary.encode()
+
+
+def _aside(work: Callable[[], Value]) -> Value:
+    """In a thread that gevent keeps for this: until the disk has everything, all other requests would have to wait."""
+    done: Value = gevent.get_hub().threadpool.apply(work)
+    return done
 
 
 @contextmanager

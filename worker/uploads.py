@@ -15,9 +15,10 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from etl.contract import TABLES
 from etl.errors import BadInput
@@ -40,12 +41,29 @@ class Refused(Exception):  # noqa: N818
         self.code = code
 
 
-class Upload:
-    """The files of one upload, written one after the other into a directory that nobody reads yet."""
+Value = TypeVar("Value")
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
+
+class Aside(Protocol):
+    """Does what may take long, such as waiting for the disk, where it holds up nobody else; returns what came of it."""
+
+    def __call__(self, work: Callable[[], Value]) -> Value: ...
+
+
+def _here(work: Callable[[], Value]) -> Value:
+    return work()
+
+
+class Upload:
+    """The files of one upload, written one after the other into a directory that nobody reads yet.
+
+    What cannot be a file of a dataset raises BadInput, of which staged() makes Refused.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, aside: Aside) -> None:
         self._directory = directory
         self._settings = settings
+        self._aside = aside
         self._incoming: IncomingFile | None = None
         self._received: dict[str, ReceivedFile] = {}
         self.leftover: Path | None = directory
@@ -61,14 +79,14 @@ class Upload:
         self._incoming = IncomingFile(self._directory / UPLOADED_FILES / name, self._settings)
 
     def write(self, data: bytes) -> None:
-        """Add to the file that was begun. Raises Refused."""
+        """Add to the file that was begun. Raises BadInput."""
         if self._incoming:
             self._incoming.write(data)
 
     def end(self) -> None:
-        """Complete the file that was begun. Raises Refused."""
+        """Complete the file that was begun. Raises BadInput."""
         if self._incoming:
-            received = self._incoming.complete()
+            received = self._aside(self._incoming.complete)
             self._received[FILE_NAMES[received.file]] = received
         self.close()
 
@@ -87,6 +105,9 @@ class Upload:
     def publish(self, dataset: str) -> bool:
         """Make the files the dataset of that name; return whether it is a new one. Raises Refused."""
         self.received()
+        return self._aside(lambda: self._publish(dataset))
+
+    def _publish(self, dataset: str) -> bool:
         root, link = self._directory.parent, self._directory / _LINK
         link.symlink_to(self._directory.name)
         for directory in (self._directory / UPLOADED_FILES, self._directory):
@@ -94,24 +115,20 @@ class Upload:
         with _locked(root):
             replaced = _target(root / dataset)
             link.replace(root / dataset)
-            _sync(root)
+            # From here on it is the dataset, whatever fails.
             self.leftover = root / replaced if replaced else None
+        _sync(root)
         return not replaced
 
 
 @contextmanager
-def staged(settings: Settings, expected_bytes: int) -> Iterator[Upload]:
+def staged(settings: Settings, expected_bytes: int, aside: Aside = _here) -> Iterator[Upload]:
     """A place for one upload; what was not published when the block ends is removed. Raises Refused."""
     root = settings.uploads_dir
     upload = None
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        refuse_full_disk(root, expected_bytes)
-        with _locked(root):
-            directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-            alive = _lock(directory)
-        upload = Upload(directory, settings)
-        (directory / UPLOADED_FILES).mkdir(mode=0o700)
+        directory, alive = aside(lambda: _stage(root, expected_bytes))
+        upload = Upload(directory, settings, aside)
         yield upload
     except BadInput as error:
         raise Refused(error.code, error.detail) from error
@@ -122,9 +139,20 @@ def staged(settings: Settings, expected_bytes: int) -> Iterator[Upload]:
     finally:
         if upload:
             upload.close()
-            if upload.leftover:
-                shutil.rmtree(upload.leftover, ignore_errors=True)
+            if leftover := upload.leftover:
+                aside(lambda: shutil.rmtree(leftover, ignore_errors=True))
             os.close(alive)
+
+
+def _stage(root: Path, expected_bytes: int) -> tuple[Path, int]:
+    """Make a directory for an upload; the descriptor holds its lock."""
+    root.mkdir(parents=True, exist_ok=True)
+    refuse_full_disk(root, expected_bytes)
+    with _locked(root):
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        alive = _lock(directory)
+    (directory / UPLOADED_FILES).mkdir(mode=0o700)
+    return directory, alive
 
 
 def drop_leftovers(settings: Settings) -> None:
@@ -134,12 +162,19 @@ def drop_leftovers(settings: Settings) -> None:
         return
     with _locked(root):
         in_use = {_target(path) for path in root.iterdir()}
-        for path in root.glob(f"{_PREFIX}*"):
-            with suppress(BlockingIOError):
-                if path.name not in in_use:
-                    os.close(_lock(path))
-                    shutil.rmtree(path, ignore_errors=True)
-                    log.info("removed what is left of an upload: %s", path.name)
+        # Nobody begins with one of these any more, so they can be removed when the others need not wait.
+        leftovers = [path for path in root.glob(f"{_PREFIX}*") if path.name not in in_use and _is_abandoned(path)]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+        log.info("removed what is left of an upload: %s", path.name)
+
+
+def _is_abandoned(directory: Path) -> bool:
+    try:
+        os.close(_lock(directory))
+    except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+        return False  # somebody is at work on it, or is removing it
+    return True
 
 
 def _target(path: Path) -> str | None:

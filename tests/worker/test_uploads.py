@@ -19,7 +19,7 @@ from etl import files
 from etl.contract import TABLES
 from etl.errors import BadInput
 from etl.files import Dataset, Source
-from tests.conftest import ROOT, SAMPLE, InProcess
+from tests.conftest import ROOT, SAMPLE, InProcess, missing
 from tests.servers import running
 from worker import incoming, sweeper, uploads
 from worker.settings import Settings
@@ -70,6 +70,27 @@ def test_an_upload_of_which_a_file_is_missing_is_not_published(settings: Setting
 
     assert refused.value.code == "missing_file"
     assert list(settings.uploads_dir.iterdir()) == []
+
+
+def test_an_upload_whose_directory_is_not_surely_on_the_disk_is_no_reason_to_remove_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the dataset by then."""
+    sync = uploads._sync
+
+    def fail_last(directory: Path) -> None:
+        if directory == settings.uploads_dir:
+            raise OSError(errno.EIO, "Input/output error")
+        sync(directory)
+
+    monkeypatch.setattr(uploads, "_sync", fail_last)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        _upload(settings)
+
+    directory = settings.directory("lab")
+    assert directory
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == _contents()
 
 
 def test_files_are_for_the_services_user_only(settings: Settings) -> None:
@@ -298,7 +319,7 @@ def small_disk(settings: Settings) -> Iterator[Settings]:
         ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", settings.state_dir], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+        missing(f"no disk can be mounted here: {mounted.stderr.strip()}")
     yield settings
     subprocess.run(["umount", settings.state_dir], check=True)
 
@@ -324,7 +345,7 @@ def test_an_upload_leaves_a_reserve_of_the_disk(small_disk: Settings) -> None:
 def test_a_disk_that_others_have_filled_is_told_apart_from_a_defect(
     small_disk: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(incoming, "RESERVE_BYTES_MAX", -1 << 60)
+    monkeypatch.setattr(incoming, "LEFT_BYTES_MAX", -1 << 60)
 
     with pytest.raises(Refused) as refused, uploads.staged(small_disk, 0) as upload:
         _write_too_much(upload)
