@@ -13,6 +13,7 @@ from api import (
     openapi,
     problems,
     publications,
+    rates,
     rejections,
     request_ids,
     security,
@@ -31,6 +32,7 @@ def create_app(settings: Settings) -> Flask:
     request_ids.init_app(app)
     services.init_app(app, settings)
     problems.init_app(app)
+    rates.init_app(app, settings)
     security.init_app(app, settings)
     app.register_blueprint(jobs.bp)
     app.register_blueprint(rejections.bp)

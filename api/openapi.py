@@ -68,7 +68,9 @@ def describe(app: Flask) -> dict[str, Any]:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     spec = APISpec("Experiment ETL", project["version"], "3.1.0", info={"description": project["description"]})
     with app.app_context():
-        token = services().settings.api_token is not None
+        settings = services().settings
+    token = settings.api_token is not None
+    common = {HTTPStatus.TOO_MANY_REQUESTS: ("too_many_requests",)} if settings.max_requests_per_minute else {}
     if token:
         spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     declared = dict(_declared(app))
@@ -86,7 +88,7 @@ def describe(app: Flask) -> dict[str, Any]:
                     **({"requestBody": _body(operation.body)} if operation.body else {}),
                     **({"requestBody": _FILES} if operation.takes_files else {}),
                     "responses": _answers(operation, schemas)
-                    | _problems(operation, endpoint, path, token)
+                    | _problems(operation, endpoint, path, token, common if path.startswith("/api/") else {})
                     | _OF_THE_SERVER,
                 }
             },
@@ -160,7 +162,9 @@ def _headers(headers: tuple[Header, ...]) -> dict[str, Any]:
     }
 
 
-def _problems(operation: Operation, endpoint: str, path: str, token: bool) -> dict[str, Any]:
+def _problems(
+    operation: Operation, endpoint: str, path: str, token: bool, common: Mapping[HTTPStatus, tuple[str, ...]]
+) -> dict[str, Any]:
     asks_database = path.startswith("/api/")
     codes: dict[HTTPStatus, tuple[str, ...]] = {
         HTTPStatus.BAD_REQUEST: ("untrusted_host",),
@@ -184,7 +188,7 @@ def _problems(operation: Operation, endpoint: str, path: str, token: bool) -> di
         add(HTTPStatus.NOT_FOUND, "not_found")
     if asks_database:
         add(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", "schema_not_ready")
-    for status, more in operation.problems.items():
+    for status, more in (*common.items(), *operation.problems.items()):
         add(status, *more)
     return {
         str(status.value): _problem(status, found)

@@ -20,7 +20,7 @@ USAGE
 
 readonly name=${EXPERIMENT_ETL_NAME:-experiment-etl}
 readonly settings=(API_TOKEN TRUSTED_HOSTS DATABASE_URL REDIS_URL READER_PASSWORD ETL_ENGINE
-  ETL_MEMORY_LIMIT ETL_THREADS MAX_REJECTED_RATIO MAX_FILE_BYTES MAX_UPLOAD_BYTES MAX_QUEUED_JOBS
+  ETL_MEMORY_LIMIT ETL_THREADS MAX_REJECTED_RATIO MAX_FILE_BYTES MAX_UPLOAD_BYTES MAX_QUEUED_JOBS MAX_REQUESTS_PER_MINUTE
   KEEP_VERSIONS JOB_TIME_LIMIT)
 readonly ready_seconds=120
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -233,7 +233,7 @@ copy_code() {
   local new=$native_base/app.new
   rm -rf "$new"
   mkdir "$new"
-  cp -r "$checkout"/{api,worker,etl,scripts,data,supervisord.conf,requirements.txt} "$new"
+  cp -r "$checkout"/{api,worker,etl,scripts,data,supervisord.conf,requirements.txt,pyproject.toml} "$new"
   find "$new" -name __pycache__ -prune -exec rm -r {} +
   chmod -R u=rwX,go=rX "$new"
   rm -rf "$native_base/app"

@@ -47,6 +47,7 @@ class Settings:
     max_file_bytes: int
     max_upload_bytes: int
     max_queued_jobs: int
+    max_requests_per_minute: int | None
     keep_versions: int
     job_time_limit_s: int
 
@@ -95,6 +96,7 @@ class Settings:
             max_file_bytes=read("MAX_FILE_BYTES", 64 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
             max_upload_bytes=read("MAX_UPLOAD_BYTES", 1 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
             max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
+            max_requests_per_minute=read("MAX_REQUESTS_PER_MINUTE", None, _limit, "a whole number from 1 on"),
             keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
             job_time_limit_s=read("JOB_TIME_LIMIT", 3600, _seconds, "a time from 1s on, such as 90s, 30min or 2h"),
         )
@@ -148,6 +150,10 @@ def _positive(text: str) -> int:
     return number
 
 
+def _limit(text: str) -> int | None:
+    return _positive(text)
+
+
 def _threads(text: str) -> int:
     number = _positive(text)
     if number > _THREADS_MAX:
@@ -179,7 +185,7 @@ def _seconds(text: str) -> int:
 
 
 def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(host.strip() for host in text.split(",") if host.strip())
+    hosts = tuple(host.strip().casefold() for host in text.split(",") if host.strip(" ."))
     if not hosts:
         raise ValueError(text)
     return hosts

@@ -24,6 +24,7 @@ def test_without_any_variable_the_defaults_of_the_design_hold() -> None:
     assert settings.max_rejected_ratio == 0.1
     assert settings.max_upload_bytes == 1 << 30
     assert settings.max_queued_jobs == 1000
+    assert settings.max_requests_per_minute is None
     assert settings.keep_versions == 5
 
 
@@ -51,7 +52,7 @@ def test_the_embedded_servers_are_where_the_programs_run() -> None:
         ("API_BIND", "[::1]:65535", "api_bind", "[::1]:65535"),
         ("API_BIND", "localhost:1", "api_bind", "localhost:1"),
         ("API_TOKEN", "0123456789abcdef", "api_token", "0123456789abcdef"),
-        ("TRUSTED_HOSTS", "etl.example.com, 10.0.0.1", "trusted_hosts", ("etl.example.com", "10.0.0.1")),
+        ("TRUSTED_HOSTS", "ETL.example.com, 10.0.0.1,.,", "trusted_hosts", ("etl.example.com", "10.0.0.1")),
         ("ETL_ENGINE", "duckdb", "etl_engine", "duckdb"),
         ("ETL_MEMORY_LIMIT", "67108864", "etl_memory_limit", 64 << 20),
         ("ETL_MEMORY_LIMIT", "65536KiB", "etl_memory_limit", 64 << 20),
@@ -62,6 +63,7 @@ def test_the_embedded_servers_are_where_the_programs_run() -> None:
         ("MAX_REJECTED_RATIO", "1", "max_rejected_ratio", 1),
         ("MAX_UPLOAD_BYTES", "2GiB", "max_upload_bytes", 2 << 30),
         ("MAX_QUEUED_JOBS", "7", "max_queued_jobs", 7),
+        ("MAX_REQUESTS_PER_MINUTE", "600", "max_requests_per_minute", 600),
         ("KEEP_VERSIONS", " 7 ", "keep_versions", 7),
     ],
 )
@@ -83,6 +85,7 @@ def test_a_variable_is_read(variable: str, text: str, field: str, value: Any) ->
         "MAX_REJECTED_RATIO",
         "MAX_UPLOAD_BYTES",
         "MAX_QUEUED_JOBS",
+        "MAX_REQUESTS_PER_MINUTE",
         "KEEP_VERSIONS",
     ],
 )
@@ -118,6 +121,7 @@ def test_an_empty_variable_is_one_that_is_not_set(variable: str) -> None:
         ("MAX_UPLOAD_BYTES", "1MB", "a size from 64MiB on, such as 512MiB or 2GiB"),
         ("MAX_QUEUED_JOBS", "0", "a whole number from 1 on"),
         ("MAX_QUEUED_JOBS", "1e3", "a whole number from 1 on"),
+        ("MAX_REQUESTS_PER_MINUTE", "0", "a whole number from 1 on"),
         ("KEEP_VERSIONS", "-1", "a whole number from 1 on"),
         ("KEEP_VERSIONS", "2.5", "a whole number from 1 on"),
     ],
