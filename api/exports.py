@@ -19,7 +19,14 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def harmless(value: Any) -> Any:
-    """Return text that a spreadsheet would run with a single quote before it; all else, numbers too, as it is."""
-    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    """Return text with a single quote before what a spreadsheet would run; all else, numbers too, as it is.
+
+    Where a comma is written in numbers, a spreadsheet takes the semicolon for the separator and begins a cell there.
+    """
+    if not isinstance(value, str):
+        return value
+    return ";".join(f"'{part}" if _runs(part) else part for part in value.split(";"))
+
+
+def _runs(text: str) -> bool:
+    return text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)

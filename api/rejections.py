@@ -92,7 +92,7 @@ def _csv_lines(engine: sa.Engine, job: Job, query: _Query) -> Iterator[str]:
         yield csv_lines(row[1:] for row in rows)
 
 
-def _statement(query: _Query, condition: str = "true", end: str = "") -> tuple[sa.TextClause, dict[str, Any]]:
+def _statement(query: _Query, condition: str, end: str) -> tuple[sa.TextClause, dict[str, Any]]:
     filters: dict[str, Any] = {name: value for name, value in query.items() if name in ("file", "code")}
     conditions = ["job_id = :job_id", condition, *(f"{name} = :{name}" for name in filters)]
     return sa.text(

@@ -4,10 +4,10 @@ import hmac
 import re
 from collections.abc import Collection
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
+from api.parameters import not_json
 from api.problems import Problem
 from worker.settings import Settings
 
@@ -17,6 +17,8 @@ OPEN_ENDPOINTS = frozenset({"health.healthz", "health.readyz", "dashboard.page",
 
 # For every request; a view that takes more says so itself: request.max_content_length = ...
 REQUEST_BYTES_MAX = 64 * 1024
+
+_SCHEMES = ("http", "https")
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
@@ -55,14 +57,14 @@ def _refuse_foreign_host(trusted: Collection[str]) -> None:
 def _is_trusted(host: str, trusted: Collection[str]) -> bool:
     """Compare without the port. Flask's own TRUSTED_HOSTS knows no IPv6 address: it cuts at the first colon."""
     name = re.sub(r":[0-9]+$", "", host).casefold()
-    return any(name == entry or (entry.startswith(".") and name.endswith(entry)) for entry in trusted)
+    return any(name == entry.removeprefix(".") or (entry.startswith(".") and name.endswith(entry)) for entry in trusted)
 
 
 def _require_token(token: str) -> None:
-    """Wrong tokens are not counted.
+    """Wrong tokens are counted like any request (api/rates.py), and shut nobody out by themselves.
 
-    A token is too long to be guessed, and a limit would shut out all who share an address with one that has an old
-    token: behind Docker's proxy everybody does.
+    A token is too long to be guessed, and all who share an address with one that has an old token would suffer: behind
+    Docker's proxy everybody does.
     """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
@@ -81,7 +83,7 @@ def _refuse_foreign_page() -> None:
     A link to here may be followed from anywhere. Other ports of this host are other services: "same-site" is foreign.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and origin.casefold() not in {f"{scheme}://{request.host.casefold()}" for scheme in _SCHEMES}:
         raise _foreign(origin)
     follows_link = request.method in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Mode") == "navigate"
     if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not follows_link:
@@ -103,6 +105,4 @@ def _refuse_form() -> None:
         return
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
     if has_body or (request.mimetype and request.method == "POST"):
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", "send the body as JSON, with Content-Type: application/json"
-        )
+        raise not_json()

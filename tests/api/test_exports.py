@@ -40,6 +40,12 @@ def test_text_that_a_spreadsheet_would_run_gets_a_quote(value: str) -> None:
     assert harmless(value) == f"'{value}"
 
 
+def test_a_semicolon_may_be_where_a_cell_begins() -> None:
+    assert harmless("1;=1+1;2") == "1;'=1+1;2"
+    assert harmless("=1;-5;x") == "'=1;-5;x"
+    assert harmless("1;-2;+3") == "1;-2;+3"
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -135,11 +135,27 @@ def test_other_hosts_can_be_trusted(client_with: ClientWith) -> None:
     problem(client.get("/healthz", headers={"Host": "localhost"}), 400, "untrusted_host")
 
 
+def test_a_domain_can_be_trusted_with_all_its_hosts(client_with: ClientWith) -> None:
+    client = client_with(trusted_hosts=(".example.com",))
+
+    for host in ("example.com", "ETL.example.com:8000", "a.b.example.com"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    problem(client.get("/healthz", headers={"Host": "anexample.com"}), 400, "untrusted_host")
+
+
 # --- origins
 
 
 def test_a_request_from_a_page_of_another_site_is_a_403(client: FlaskClient, in_process: InProcess) -> None:
-    for origin in ("https://evil.example", "http://localhost.evil.example", "null", "http://localhost:9999", "x"):
+    for origin in (
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "null",
+        "http://localhost:9999",
+        "x",
+        "http://[",
+        "",
+    ):
         response = client.post("/api/v1/jobs", headers={"Origin": origin})
         problem(response, 403, "foreign_origin")
 
