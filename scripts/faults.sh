@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<'USAGE'
-usage: scripts/faults.sh [--long] [--steady S] [--results DIR] [CASE...]
+usage: scripts/faults.sh [--long] [--steady S] [--side-by-side N] [--results DIR] [CASE...]
        scripts/faults.sh --list
        scripts/faults.sh --table FILE...
 
@@ -15,18 +15,21 @@ docs/faults.md after each, and prints a table. Ends non-zero when an invariant b
   CASE           words of a case's name, such as worker or "redis is killed"; without any, all cases
   --long         every case as often as docs/faults.md says: hours instead of minutes
   --steady S     how many seconds the steady load lasts; 60, and 3600 with --long
+  --side-by-side N
+                 so many cases at a time: sooner done, and the figures are worth less
   --results DIR  where results.jsonl and the logs of failed cases go; a new folder in /tmp by default
   --list         the cases
   --table        the table of these results.jsonl, and nothing else
 USAGE
 }
 
-results='' cases=()
+results='' side_by_side=0 cases=()
 while (($#)); do
   case $1 in
     -h | --help) usage; exit ;;
     --long) export FAULTS_LONG=1 ;;
     --steady) export FAULTS_STEADY_S=${2:?"--steady needs seconds"}; shift ;;
+    --side-by-side) side_by_side=${2:?"--side-by-side needs a number"}; shift ;;
     --results) results=${2:?"--results needs a folder"}; shift ;;
     --list) exec "$(scripts/venv.sh)/bin/python" -m pytest -m faults tests/faults --collect-only --quiet ;;
     --table) shift; exec "$(scripts/venv.sh)/bin/python" -m tests.faults.report "$@" ;;
@@ -54,7 +57,7 @@ for each in ${cases[@]+"${cases[@]}"}; do
 done
 python=$(scripts/venv.sh)/bin/python
 status=0
-"$python" -m pytest -m faults tests/faults ${selection:+-k "$selection"} || status=$?
+"$python" -m pytest -m faults tests/faults --numprocesses "$side_by_side" ${selection:+-k "$selection"} || status=$?
 echo
 "$python" -m tests.faults.report "$results/results.jsonl" || status=$?
 echo "Results and logs: $results"

@@ -108,7 +108,10 @@ def slow_to_read(directory: Path, *, lines: int = 20_000, padding: int = 5_000) 
 
 
 def slow_to_load(directory: Path, *, users: int = 1000, experiments: int = 2000, unknown: int = 150) -> Inputs:
-    """Variants of which a COPY lasts seconds: few users, and a rejection for each of many unknown compounds."""
+    """Variants of which a COPY lasts seconds: few users, and a rejection for each of many unknown compounds.
+
+    Rejections are copied in the publication's transaction, so that is the stage in which it is seen.
+    """
     names = [f"{user},User {user},user{user}@example.com,2024-01-01" for user in range(1, users + 1)]
     (directory / "users.csv").write_text("\n".join(["user_id,name,email,signup_date", *names, ""]))
     (directory / "compounds.csv").write_text("compound_id,compound_name,compound_structure\n1,Water,O\n2,Salt,\n")

@@ -20,7 +20,7 @@ STAGES = ("extract", "validate", "derive", "load", "publish")
 
 def test_a_job_is_cancelled_that_waits(case: Case) -> None:
     service = case.start()
-    for _ in range(case.times(short=2, long=20)):
+    for _ in range(case.times(short=2, long=10)):
         service.signal("STOP", "worker")
         job = service.post_until_accepted()
         _cancel(service, job)
@@ -38,7 +38,7 @@ def test_a_job_is_cancelled_in_each_stage(case: Case) -> None:
     service = case.start(inputs)
     published = service.finished(service.post_until_accepted(dataset="large"), seconds=240)
     assert published["outcome"] == "published"
-    for _ in range(case.times(short=1, long=10)):
+    for _ in range(case.times(short=1, long=3)):
         for stage in STAGES:
             # Publishing is a matter of milliseconds, unless it has to wait for somebody.
             with _locked_pointer(service, "large") if stage == "publish" else nullcontext():
@@ -60,7 +60,7 @@ def test_a_job_takes_longer_than_it_may(case: Case) -> None:
     inputs = case.inputs()
     inputs.add_dataset("large", _with_long_stages)
     service = case.start(inputs, "--env", "JOB_TIME_LIMIT=5s")
-    for _ in range(case.times(short=1, long=10)):
+    for _ in range(case.times(short=1, long=3)):
         job = service.post_until_accepted(dataset="large")
 
         ended = service.finished(job)
@@ -93,9 +93,9 @@ def _seconds_until_ended(service: Service, job_id: str) -> float:
 
 
 def _assert_nothing_of(service: Service, job_id: str) -> None:
-    table = f"user_feature_versions_{job_id.replace('-', '')}"
-    query = f"SELECT to_regclass('{table}'), (SELECT count(*) FROM dataset_versions WHERE job_id = '{job_id}')"  # noqa: S608
-    assert service.psql(query).strip() == "|0"
+    """What it has loaded goes with the next housekeeping; I5 looks for that in the end."""
+    versions = f"SELECT count(*) FROM dataset_versions WHERE job_id = '{job_id}'"  # noqa: S608
+    assert service.psql(versions).strip() == "0"
     assert service.job(job_id)["outcome"] is None
 
 

@@ -43,7 +43,7 @@ def test_the_container_is_stopped_in_the_middle_of_a_job_and_soon_after_each_sta
     container = service.parts["api"]
     inputs.use("new")
     job = service.post_until_accepted()
-    service.wait_for_stage(job, "load")
+    service.wait_for_stage(job, "publish")
 
     seconds_after_start = [0.0, 1.5, 4.0] if case.times(short=1, long=0) else [tenth / 2 for tenth in range(11)]
     for seconds in [None, *seconds_after_start]:

@@ -17,7 +17,7 @@ def test_redis_is_killed_with_a_hundred_jobs_queued(case: Case) -> None:
     inputs = case.inputs(slow_to_load)
     inputs.add_dataset("small", copy_sample)
     service = case.start(inputs)
-    for _ in range(case.times(short=1, long=5)):
+    for _ in range(case.times(short=1, long=2)):
         service.post_until_accepted()
         assert all(service.post(dataset="small") for _ in range(QUEUED))
 
@@ -32,7 +32,7 @@ def test_a_redis_that_keeps_a_file_is_killed_with_a_hundred_jobs_queued(case: Ca
     inputs = case.inputs(slow_to_load)
     inputs.add_dataset("small", copy_sample)
     service = case.start_with_outside_redis(inputs)
-    for _ in range(case.times(short=1, long=5)):
+    for _ in range(case.times(short=1, long=2)):
         service.post_until_accepted()
         assert all(service.post(dataset="small") for _ in range(QUEUED))
 

@@ -37,7 +37,8 @@ def test_memory_stays_as_it_is_under_steady_load(case: Case) -> None:
         inputs.add_dataset(dataset, copy_sample)
     service = case.start(inputs)
     url, samples, refused = service.parts["api"].url, list[Sample](), list[Answer]()
-    posting = _posting(service, refused)
+    poster = Client(url)
+    posting = _posting(service, poster, refused)
     for _ in DATASETS:
         next(posting)
 
@@ -47,6 +48,7 @@ def test_memory_stays_as_it_is_under_steady_load(case: Case) -> None:
         every(SAMPLE_S, lambda: samples.append(sample(service))),
     ):
         time.sleep(SECONDS)
+    poster.close()
 
     case.recover()
     assert not refused
@@ -57,9 +59,8 @@ def test_memory_stays_as_it_is_under_steady_load(case: Case) -> None:
     case.check()
 
 
-def _posting(service: Service, refused: list[Answer]) -> Iterator[None]:
+def _posting(service: Service, client: Client, refused: list[Answer]) -> Iterator[None]:
     """Post a job with each step: every dataset, every kind, and now and then one that is cancelled at once."""
-    client = Client(service.parts["api"].url)
     for number in itertools.count():
         if number % 6 == 0:
             service.inputs.use(service.inputs.variants[number // 6 % 2])

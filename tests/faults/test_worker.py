@@ -15,9 +15,9 @@ def test_the_worker_child_is_killed_during_copy(case: Case) -> None:
     inputs = case.inputs(slow_to_load)
     service = case.start(inputs)
     inputs.use("new")
-    for _ in range(case.times(short=1, long=10)):
+    for _ in range(case.times(short=1, long=5)):
         job = service.post_until_accepted()
-        service.wait_for_stage(job, "load")
+        service.wait_for_stage(job, "publish")
 
         service.kill("worker", service.worker_child())
 
@@ -41,7 +41,7 @@ def test_the_only_worker_is_frozen_beyond_its_lease(case: Case) -> None:
     service = case.start(inputs)
     inputs.use("new")
     job = service.post_until_accepted()
-    service.wait_for_stage(job, "load")
+    service.wait_for_stage(job, "publish")
 
     service.signal("STOP", "worker")
     time.sleep(case.times(short=30, long=60))
@@ -58,7 +58,7 @@ def test_a_frozen_worker_is_fenced_off_after_another_ran_its_job(case: Case) -> 
     service = case.start_roles(inputs, worker=[], another_worker=[])
     inputs.use("new")
     job = service.post_until_accepted()
-    service.wait_for_stage(job, "load")
+    service.wait_for_stage(job, "publish")
 
     frozen = service.worker_of(job)
     frozen_at = time.monotonic()
