@@ -15,6 +15,12 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   exit 1
 fi
 
+# One at a time: two that make it destroy it for each other.
+if command -v flock >/dev/null; then
+  exec {lock}<.
+  flock "$lock"
+fi
+
 wanted=$("$python" --version; cat requirements-dev.txt)
 if [[ ! -f .venv/made-from || "$(cat .venv/made-from)" != "$wanted" ]]; then
   {
