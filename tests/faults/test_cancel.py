@@ -38,7 +38,7 @@ def test_a_job_is_cancelled_in_each_stage(case: Case) -> None:
     service = case.start(inputs)
     published = service.finished(service.post_until_accepted(dataset="large"), seconds=240)
     assert published["outcome"] == "published"
-    for _ in range(case.times(short=1, long=3)):
+    for _ in range(case.times(short=1, long=2)):
         for stage in STAGES:
             # Publishing is a matter of milliseconds, unless it has to wait for somebody.
             with _locked_pointer(service, "large") if stage == "publish" else nullcontext():
@@ -60,7 +60,7 @@ def test_a_job_takes_longer_than_it_may(case: Case) -> None:
     inputs = case.inputs()
     inputs.add_dataset("large", _with_long_stages)
     service = case.start(inputs, "--env", "JOB_TIME_LIMIT=5s")
-    for _ in range(case.times(short=1, long=3)):
+    for _ in range(case.times(short=1, long=2)):
         job = service.post_until_accepted(dataset="large")
 
         ended = service.finished(job)

@@ -28,7 +28,7 @@ def _truncate(inputs: Inputs) -> None:
 def test_a_file_is_changed_while_it_is_read(change: Callable[[Inputs], None], case: Case) -> None:
     inputs = case.inputs(slow_to_read)
     service = case.start(inputs)
-    for _ in range(case.times(short=2, long=10)):
+    for _ in range(case.times(short=2, long=4)):
         inputs.use("old")
         job = service.post_until_accepted()
         service.wait_for_stage(job, "extract")

@@ -24,7 +24,7 @@ STATUS_P99_MAX_MS = 20.0
 def test_two_hundred_jobs_are_posted_at_once(case: Case) -> None:
     service = case.start()
     times = []
-    for _ in range(case.times(short=2, long=5)):
+    for _ in range(case.times(short=2, long=3)):
         before = _rows(service)
 
         answers = all_at_once(service.parts["api"].url, [a_job() for _ in range(200)])
@@ -65,7 +65,7 @@ def test_thousands_of_jobs_wait(case: Case) -> None:
 
 def test_the_queue_is_full(case: Case) -> None:
     service = case.start(None, "--env", "MAX_QUEUED_JOBS=20")
-    for _ in range(case.times(short=3, long=10)):
+    for _ in range(case.times(short=3, long=5)):
         before = _rows(service)
         with _held_worker(service):
             answers = all_at_once(service.parts["api"].url, [a_job(force=True) for _ in range(100)])
@@ -82,7 +82,7 @@ def test_the_queue_is_full(case: Case) -> None:
 
 def test_two_posts_have_the_same_key(case: Case) -> None:
     service = case.start()
-    for run in range(case.times(short=2, long=5)):
+    for run in range(case.times(short=2, long=3)):
         before, pairs = _rows(service), 100
         asks = [a_job(key=f"{run}-{number // 2}", force=False) for number in range(2 * pairs)]
 
@@ -102,7 +102,7 @@ def test_two_posts_have_the_same_key(case: Case) -> None:
 
 def test_two_posts_have_the_same_key_and_ask_for_different_things(case: Case) -> None:
     service = case.start()
-    for run in range(case.times(short=2, long=5)):
+    for run in range(case.times(short=2, long=3)):
         before, pairs = _rows(service), 100
         asks = [a_job(key=f"{run}-{number // 2}", force=number % 2 == 0) for number in range(2 * pairs)]
 

@@ -15,7 +15,7 @@ def test_the_postmaster_is_killed_during_copy(case: Case) -> None:
     inputs = case.inputs(slow_to_load)
     service = case.start(inputs)
     inputs.use("new")
-    for _ in range(case.times(short=1, long=5)):
+    for _ in range(case.times(short=1, long=3)):
         job = service.post_until_accepted()
         service.wait_for_stage(job, "publish")
 
@@ -30,7 +30,7 @@ def test_the_backend_of_a_copy_is_killed(case: Case) -> None:
     inputs = case.inputs(slow_to_load)
     service = case.start(inputs)
     inputs.use("new")
-    for _ in range(case.times(short=1, long=5)):
+    for _ in range(case.times(short=1, long=3)):
         job = service.post_until_accepted()
         service.wait_for_stage(job, "publish")
 

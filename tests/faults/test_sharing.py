@@ -28,7 +28,7 @@ def test_jobs_of_one_dataset_run_one_after_the_other(number: int, case: Case) ->
     inputs.add_dataset("other", copy_sample)
     workers = WORKERS[:3]
     service = case.start_roles(inputs, **{name: [] for name in workers})
-    for _ in range(case.times(short=2, long=5)):
+    for _ in range(case.times(short=2, long=3)):
         asks = [a_job(dataset=dataset, force=True) for dataset in ("default", "other") for _ in range(number)]
         answers = all_at_once(service.parts["api"].url, asks)
         assert {answer.status for answer in answers} == {202}

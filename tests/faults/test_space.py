@@ -16,7 +16,7 @@ def test_the_volume_is_full_during_a_load(case: Case) -> None:
     inputs = case.inputs(slow_to_load)
     service = case.start(inputs, "--volume", f"{_small_volume(case)}:{STATE}")
     inputs.use("new")
-    for _ in range(case.times(short=1, long=3)):
+    for _ in range(case.times(short=1, long=2)):
         _fill(service, left="20M")
         job = service.finished(service.post_until_accepted())
         assert (job["state"], (job["error"] or {}).get("code")) == ("failed", "disk_full"), job
