@@ -12,7 +12,8 @@ from tests.faults import invariants
 from tests.faults.figures import Figure
 from tests.faults.inputs import Inputs, sample
 from tests.faults.report import Result
-from tests.faults.service import FINAL_STATES, Service, Unavailable
+from tests.faults.service import FINAL_STATES, Service
+from tests.faults.session import Unavailable
 from tests.faults.start import start_roles, start_whole, start_with_outside_redis
 from tests.faults.watch import Breach, Watch
 from tests.servers import StrPath, wait_until
@@ -33,6 +34,7 @@ class Case:
         self.is_checked = False
         self.containers = containers
         self._directory = directory
+        self._services: list[Service] = []
 
     def times(self, *, short: int, long: int) -> int:
         return long if IS_LONG else short
@@ -74,6 +76,7 @@ class Case:
         return service
 
     def _begin_to_watch(self) -> None:
+        self._services.append(self.service)
         self.watch = Watch(self.service)
         self.is_checked = False
 
@@ -101,7 +104,7 @@ class Case:
                 self.result.broken += invariants.nothing_waits_in_vain(service)
                 is_draining_checked = True
             assert waited_s < FINAL_WITHIN_S, f"I2 not final after {FINAL_WITHIN_S} s: {left}"
-            time.sleep(0.4)
+            time.sleep(0.2)
         self.result.runs += 1
         self.result.recoveries_s.append(round(time.monotonic() - ended, 2))
         if (job := service.job(fresh))["state"] != "succeeded":
@@ -138,6 +141,11 @@ class Case:
         self.result.broken += watch.breaches
         self.result.reader_slowest_s = max(self.result.reader_slowest_s, round(watch.reader.slowest_s, 3))
         self.result.health_slowest_s = max(self.result.health_slowest_s, round(watch.health.slowest_s, 3))
+
+    def end(self) -> None:
+        self.close()
+        for service in self._services:
+            service.close()
 
     def breach(self, breach: Breach) -> None:
         """Count a breach, and go on."""

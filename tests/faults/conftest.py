@@ -55,7 +55,7 @@ def case(request: pytest.FixtureRequest, image: str, results_directory: Path) ->
         case = Case(name, containers, Path(directory))
         try:
             yield case
-            case.close()
+            case.end()
         finally:
             failures = request.node.stash.get(_failures, [])
             if not case.is_checked:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.container.service import Container, docker
 from tests.faults.inputs import Inputs
+from tests.faults.session import Session
 from tests.servers import wait_until
 
 STATE = "/var/lib/experiment-etl"
@@ -32,10 +33,6 @@ _TABLES = r"""
 """
 
 
-class Unavailable(Exception):  # noqa: N818
-    """Postgres, or its container, does not answer just now."""
-
-
 class Service:
     """`parts` names the container of each role."""
 
@@ -46,6 +43,10 @@ class Service:
         self.accepted: list[str] = []
         self.refusals: list[str] = []
         self.tables: set[str] = set()
+        self._session = Session(self.parts["postgres"].name)
+
+    def close(self) -> None:
+        self._session.close()
 
     # --- jobs
 
@@ -75,7 +76,7 @@ class Service:
 
     def finished(self, job_id: str, *, seconds: float = 120) -> dict[str, Any]:
         def is_final() -> bool:
-            status, job = self.parts["api"].request("GET", f"/api/v1/jobs/{job_id}")
+            status, job = self.parts["api"].request("GET", f"/api/v1/jobs/{job_id}?wait=5")
             return status == 200 and job["state"] in FINAL_STATES  # 503 while Postgres is down
 
         wait_until(is_final, f"{job_id} is final", seconds=seconds)
@@ -123,12 +124,8 @@ class Service:
         return {row["relname"] for row in self.rows(_TABLES)}
 
     def psql(self, *statements: str) -> str:
-        commands = [option for statement in statements for option in ("-c", statement)]
-        options = ["--username", "postgres", "-qAt", "-v", "ON_ERROR_STOP=1"]
-        done = docker("exec", self.parts["postgres"].name, "psql", *options, *commands, check=False)
-        if done.returncode:
-            raise Unavailable(done.stderr)
-        return done.stdout
+        """Ask Postgres from inside, as the superuser. Raises Unavailable."""
+        return self._session.ask(*statements)
 
     # --- what is done to it
 

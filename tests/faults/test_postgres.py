@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.case import Case
 from tests.faults.inputs import slow_to_load
-from tests.faults.service import Unavailable
+from tests.faults.session import Unavailable
 
 pytestmark = pytest.mark.faults
 

@@ -4,7 +4,8 @@ import pytest
 
 from tests.faults.case import Case
 from tests.faults.inputs import large, slow_to_load
-from tests.faults.service import STATE, Service, Unavailable
+from tests.faults.service import STATE, Service
+from tests.faults.session import Unavailable
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.faults

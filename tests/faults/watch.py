@@ -10,7 +10,8 @@ from typing import Any
 import psycopg2
 
 from tests.faults.inputs import CHECKSUM
-from tests.faults.service import FINAL_STATES, READER_PASSWORD, Service, Unavailable
+from tests.faults.service import FINAL_STATES, READER_PASSWORD, Service
+from tests.faults.session import Unavailable
 
 READER_WAIT_MAX_S = 1.0
 HEALTH_WAIT_MAX_S = 10.0
