@@ -1,4 +1,4 @@
-"""The superuser's session: one psql in the container for all that a case asks. Each start would take its cores' time."""
+"""The superuser's session: one psql in the container for all that a case asks, since each start takes its cores."""
 
 import subprocess
 from threading import Lock
@@ -29,7 +29,7 @@ class Session:
                 psql.stdin.flush()
             except BrokenPipeError as error:
                 raise Unavailable(self._lost()) from error
-            answer = []
+            answer: list[str] = []
             for line in psql.stdout:
                 if line == f"{_END}\n":
                     return "".join(answer)
