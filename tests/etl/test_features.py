@@ -1,5 +1,6 @@
 """The features, against their definitions and against an independent computation in pandas."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -93,7 +94,22 @@ def test_an_average_of_the_largest_numbers_is_no_infinity(service: Service, tmp_
     rows = _published(service, tmp_path, [(1, "2", 1e308), (1, "2", 1.7e308), (2, "2", 0.1), (2, "2", 0.2)])
 
     assert rows[1]["average_run_time"] == pytest.approx(1.35e308)
-    assert rows[2]["average_run_time"] == (0.1 + 0.2) / 2
+    assert rows[2]["average_run_time"] == pytest.approx(0.15, rel=1e-15)
+
+
+def test_the_same_files_come_to_the_same_numbers(service: Service, tmp_path: Path) -> None:
+    """Two threads share this many lines, and the first to be ready is another one each time."""
+    runs = [(1 + n % 2, "2", n * 7919 % 100_003 / 100) for n in range(400_000)]
+    first = _published(service, tmp_path, runs)
+
+    for _ in range(2):
+        service.run(tmp_path)
+        assert {row["user_id"]: row["average_run_time"] for row in service.features()} == {
+            user_id: row["average_run_time"] for user_id, row in first.items()
+        }
+    for user_id in (1, 2):
+        times = [run_time for user, _, run_time in runs if user == user_id]
+        assert first[user_id]["average_run_time"] == pytest.approx(math.fsum(times) / len(times), rel=1e-15)
 
 
 def test_shares_are_null_when_there_are_no_experiments_at_all(service: Service, tmp_path: Path) -> None:
