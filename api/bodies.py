@@ -1,4 +1,4 @@
-"""Request bodies without a declared length: they are read up to the limit, and what is longer is refused."""
+"""Request bodies: one that ends before its declared length is refused, and one without is read up to the limit."""
 
 from typing import IO, cast
 
@@ -14,10 +14,13 @@ def init_app(app: Flask) -> None:
 class BoundedRequest(Request):
     @cached_property
     def stream(self) -> IO[bytes]:
-        limit = self.max_content_length
-        if limit is None or "Transfer-Encoding" not in self.headers:
-            return super().stream
-        return cast(IO[bytes], BoundedStream(self.environ["wsgi.input"], limit, is_max=True))
+        limit, length = self.max_content_length, self.content_length
+        if limit is not None and "Transfer-Encoding" in self.headers:
+            return cast(IO[bytes], BoundedStream(self.environ["wsgi.input"], limit, is_max=True))
+        if limit is not None and length is not None and length <= limit:
+            # Werkzeug trusts the server to notice; gunicorn takes a connection that breaks off for the body's end.
+            return cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
+        return super().stream
 
 
 class BoundedStream(LimitedStream):

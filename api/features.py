@@ -59,6 +59,8 @@ def rows(query: _RowsQuery) -> Response:
     with services().engine.connect() as connection:
         if "cursor" in query:
             job_id, after = versions.position(connection, query["cursor"])
+            if "dataset" in query and versions.dataset(connection, job_id) != query["dataset"]:
+                raise parameters.invalid_cursor()
         else:
             job_id, after = _version(connection, query), None
         condition, bound = ("user_id >= :bound", _FIRST_USER) if after is None else ("user_id > :bound", after)

@@ -119,7 +119,7 @@ def _submit(job_request: Request, headers: _Key, parent: Job | None = None) -> A
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             "queue_full",
-            f"{settings.max_queued_jobs} jobs are waiting already; nothing was accepted",
+            f"as many jobs wait as may (MAX_QUEUED_JOBS={settings.max_queued_jobs}); nothing was accepted",
             headers={"Retry-After": "10"},
         ) from error
     except IdempotencyConflict as error:

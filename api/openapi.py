@@ -184,6 +184,10 @@ def _problems(
         add(HTTPStatus.BAD_REQUEST, "invalid_json", "not_an_object")
         add(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_entity_too_large")
         add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json")
+    if operation.body or operation.takes_files:
+        add(HTTPStatus.BAD_REQUEST, "bad_request")
+        add(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded_body")
+        add(HTTPStatus.NOT_IMPLEMENTED, "encoded_body")
     if operation.path is not NOTHING:  # with an encoded slash it is another path
         add(HTTPStatus.NOT_FOUND, "not_found")
     if asks_database:

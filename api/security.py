@@ -38,6 +38,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             _refuse_foreign_page()
         elif request.endpoint not in OPEN_ENDPOINTS:  # unknown paths have none: a stranger cannot find out which exist
             _require_token(settings.api_token)
+        _refuse_encoded_body()
         _refuse_form()
 
     @app.after_request
@@ -92,6 +93,14 @@ def _refuse_foreign_page() -> None:
 
 def _foreign(origin: str) -> Problem:
     return Problem(HTTPStatus.FORBIDDEN, "foreign_origin", f"requests from pages of {origin} are not accepted")
+
+
+def _refuse_encoded_body() -> None:
+    """What would have to be decoded is not read as if it were plain."""
+    if request.headers.get("Content-Encoding", "identity").strip().casefold() != "identity":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded_body", "send the body without Content-Encoding")
+    if request.headers.get("Transfer-Encoding", "chunked").strip().casefold() != "chunked":
+        raise Problem(HTTPStatus.NOT_IMPLEMENTED, "encoded_body", "of transfer encodings only chunked is understood")
 
 
 def _refuse_form() -> None:

@@ -9,6 +9,7 @@ from typing import IO
 
 import gevent
 from flask import Blueprint, Response, jsonify, request, url_for
+from gevent.util import wrap_errors
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
@@ -114,7 +115,9 @@ def _boundary() -> bytes:
 
 def _aside(work: Callable[[], Value]) -> Value:
     """In a thread that gevent keeps for this: until the disk has everything, all other requests would have to wait."""
-    done: Value = gevent.get_hub().threadpool.apply(work)
+    done: Value | Exception = gevent.get_hub().threadpool.apply(wrap_errors((Exception,), work))
+    if isinstance(done, Exception):  # gevent would print one that is raised there
+        raise done
     return done
 
 

@@ -38,6 +38,13 @@ def kept(connection: sa.Connection, text: str) -> UUID:
     return job_id
 
 
+def dataset(connection: sa.Connection, job_id: UUID) -> str | None:
+    """Return the dataset of a version."""
+    query = sa.text("SELECT dataset FROM dataset_versions WHERE job_id = :id")
+    name: str | None = connection.scalar(query, {"id": job_id})
+    return name
+
+
 def refuse_going(connection: sa.Connection, job_id: UUID) -> None:
     """Call it after reading: while a version is being dropped, its partition goes before the row that names it."""
     query = "SELECT true FROM pg_inherits WHERE inhrelid = to_regclass(:partition) AND NOT inhdetachpending"

@@ -87,6 +87,14 @@ def test_a_list_that_ends_with_a_full_page_has_no_further_one(client: FlaskClien
     assert client.get(f"{PATH}?limit=14").get_json()["next_cursor"] is None
 
 
+@pytest.mark.usefixtures("published")
+def test_a_cursor_of_another_dataset_is_none(client: FlaskClient) -> None:
+    cursor = client.get(f"{PATH}?limit=5").get_json()["next_cursor"]
+
+    assert client.get(f"{PATH}?dataset=default&cursor={cursor}").status_code == 200
+    problem(client.get(f"{PATH}?dataset=other&cursor={cursor}"), 422, "invalid_parameter")
+
+
 def test_the_pages_stay_with_their_version_while_another_is_published(
     client: FlaskClient, in_process: InProcess, published: Job
 ) -> None:

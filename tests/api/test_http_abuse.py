@@ -21,9 +21,10 @@ import pytest
 import redis
 
 from tests import servers
-from tests.conftest import InProcess, Programs, Served
+from tests.api.conftest import FORM_TYPE, form
+from tests.conftest import SAMPLE, InProcess, Programs, Served
 from tests.servers import wait_until
-from worker import database, migrations
+from worker import database, jobs, migrations
 from worker.settings import Settings
 
 TOKEN = uuid4().hex
@@ -283,6 +284,55 @@ def test_a_body_that_is_not_what_is_asked_for_is_a_problem_of_the_client(served:
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["status"] == answer.status
     assert not [line for line in served.lines() if "exc_info" in line]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/jobs/%s/retry"])
+@pytest.mark.parametrize("sent", [b"", b'{"dataset": "default", "mode": "dry_r', b"{}"])
+def test_a_body_that_breaks_off_asks_for_nothing(served: Served, in_process: InProcess, path: str, sent: bytes) -> None:
+    """Without the rest, `{}` would be a job that publishes."""
+    job = in_process.submit()
+    with in_process.engine.begin() as connection:
+        jobs.cancel(connection, job.id)
+    post = POST.replace(b"/api/v1/jobs", (path % job.id if "%" in path else path).encode())
+    with served.connect() as client:
+        client.sendall(post + b"Content-Length: 52\r\n\r\n" + sent)
+        client.shutdown(socket.SHUT_WR)
+        answer = _rest(client)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"bad_request"' in answer
+    assert in_process.query("SELECT count(*) AS count FROM jobs") == [{"count": 1}]
+
+
+def test_an_upload_that_breaks_off_behind_its_last_file_is_none(served: Served, settings: Settings) -> None:
+    body = form(*((path.name, path.read_bytes()) for path in SAMPLE.glob("*.csv")))
+    head = f"PUT /api/v1/datasets/lab HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM_TYPE}\r\n"
+    with served.connect() as client:
+        client.sendall(f"{head}Content-Length: {len(body) + 5000}\r\n\r\n".encode() + body)
+        client.shutdown(socket.SHUT_WR)
+        answer = _rest(client)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert settings.directory("lab") is None
+    assert list(settings.uploads_dir.iterdir()) == []
+
+
+def test_an_encoded_body_is_not_read_as_a_plain_one(served: Served, in_process: InProcess) -> None:
+    encoded = _ask(served, "/api/v1/jobs", "POST", b"{}", Content_Type="application/json", Content_Encoding="gzip")
+    assert (encoded.status, encoded.json()["code"]) == (415, "encoded_body")
+    chunk = b"2\r\n{}\r\n0\r\n\r\n"
+    transferred = _send(served, POST + b"Connection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + chunk)
+    assert transferred.startswith(b"HTTP/1.1 501 ")
+
+    assert in_process.query("SELECT id FROM jobs") == []
+
+
+def test_a_refused_upload_leaves_no_traceback_in_the_log(served: Served) -> None:
+    body = form(("users.csv.gz", b""))
+    refused = _ask(served, "/api/v1/datasets/lab", "PUT", body, Content_Type=FORM_TYPE)
+
+    assert refused.status == 422
+    assert "Traceback" not in served.log.read_text()
 
 
 def test_what_follows_a_whole_body_beyond_the_limit_is_not_cut_off_in_silence(served: Served) -> None:

@@ -201,7 +201,7 @@ def test_a_full_queue_is_a_429_and_leaves_no_row(client_with: ClientWith, in_pro
     response = client.post(PATH)
 
     body = problem(response, 429, "queue_full")
-    assert body["detail"] == "1 jobs are waiting already; nothing was accepted"
+    assert body["detail"] == "as many jobs wait as may (MAX_QUEUED_JOBS=1); nothing was accepted"
     assert int(response.headers["Retry-After"]) > 0
     assert len(_rows(in_process)) == 1
 
