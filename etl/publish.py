@@ -14,7 +14,7 @@ from etl.account import FileAccount
 from etl.contract import USERS, LineCode
 from etl.load import table_of
 
-_READERS_PATIENCE_S = 2
+_READERS_PATIENCE_S = 1
 _LOOK_AGAIN_S = 0.01
 
 

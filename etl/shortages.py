@@ -9,6 +9,8 @@ import psycopg2.errors
 
 from etl.errors import Transient
 
+CODES = frozenset({"disk_full", "out_of_memory"})
+
 
 @contextmanager
 def named() -> Iterator[None]:

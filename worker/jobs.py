@@ -331,9 +331,10 @@ def fail(
     )
 
 
-def postpone(connection: sa.Connection, job: Job, code: str, detail: str) -> bool:
-    """Put the job back for another attempt a little later; after the last attempt it fails."""
-    return _fenced(connection, job, _BACK_TO_QUEUE, {"attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail})
+def postpone(connection: sa.Connection, job: Job, code: str, detail: str, *, pause_s: float = 1) -> bool:
+    """Put the job back for another attempt `pause_s` seconds later, or twice that; after the last attempt it fails."""
+    values = {"attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail, "pause_s": pause_s}
+    return _fenced(connection, job, _BACK_TO_QUEUE, values)
 
 
 def release(
@@ -464,13 +465,13 @@ def rejecting_without_version(connection: sa.Connection, keep: int) -> list[UUID
 
 # --- transitions out of `running`
 
-# An attempt that ends like this waits 1 s, then 2 s, so that what was away can come back.
+# An attempt that ends like this waits, and the next one twice as long, so that what was away can come back.
 _BACK_TO_QUEUE = """
     state = CASE WHEN attempt < :attempts_max THEN 'queued' ELSE 'failed' END,
     error_code = CASE WHEN attempt >= :attempts_max THEN :code END,
     error_detail = CASE WHEN attempt >= :attempts_max THEN :detail || ' (attempt ' || attempt || ', the last)' END,
     finished_at = CASE WHEN attempt >= :attempts_max THEN clock_timestamp() END,
-    due_at = now() + make_interval(secs => attempt), rung_at = NULL, lease_expires_at = NULL, stage = NULL
+    due_at = now() + make_interval(secs => attempt * :pause_s), rung_at = NULL, lease_expires_at = NULL, stage = NULL
 """
 
 
@@ -487,6 +488,6 @@ def _put_back(
 ) -> list[UUID]:
     rows = connection.execute(
         sa.text(f"UPDATE jobs SET {_BACK_TO_QUEUE} WHERE {_RUNNING.format(condition)} RETURNING id, state"),
-        {**values, "attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail},
+        {**values, "attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail, "pause_s": 1},
     )
     return [row.id for row in rows if row.state == "queued"]

@@ -1,6 +1,7 @@
 """Celery's target: `celery --app worker.main worker`."""
 
 import logging
+import multiprocessing
 import os
 import socket
 from contextlib import suppress
@@ -23,6 +24,8 @@ app = queue.celery_app(settings)
 runner = Runner(settings, engine, app, worker=f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}")
 runner.register()
 stopping = Event()
+# Set by the process that runs jobs, once it can: a job that is sent before that would only wait for it.
+warm = multiprocessing.get_context("fork").Event()
 kills = memory.Kills()
 
 
@@ -52,12 +55,14 @@ def _start_process(**_: Any) -> None:
     with suppress(OSError):  # not on every system, and not needed where memory suffices
         memory.be_killed_first()
     runner.warm_up()
+    warm.set()
+    _beat()
 
 
 @signals.heartbeat_sent.connect
 def _beat(**_: Any) -> None:
     """Celery sends this from its main loop, so a worker that hangs falls silent; on its way out it sends one more."""
-    if stopping.is_set():
+    if stopping.is_set() or not warm.is_set():
         return
     kills.look()
     try:

@@ -35,6 +35,9 @@ class Taken(Request):
         self.acknowledged = True
 
 
+# Room and memory do not come back in a second.
+SHORTAGE_PAUSE_S = 5
+
 # What jobs leave of a large disk to the embedded database.
 LEFT_TO_DATABASE_BYTES_MAX = 128 << 20
 
@@ -209,10 +212,11 @@ class Runner:
             yield engine
 
     def _postpone(self, job: Job, lease: Lease, code: str, detail: str) -> None:
-        log.warning("put back into the queue: %s: %s", code, detail)
+        log.warning("attempt %d came to nothing: %s: %s", job.attempt, code, detail)
         lease.stop()
+        pause_s = SHORTAGE_PAUSE_S if code in shortages.CODES else 1
         with self.engine.begin() as connection:
-            jobs.postpone(connection, job, code, detail)
+            jobs.postpone(connection, job, code, detail, pause_s=pause_s)
 
     def _fail(self, job: Job, lease: Lease, code: str, detail: str) -> None:
         lease.stop()

@@ -106,6 +106,8 @@ def test_a_reader_needs_the_right_password_over_the_network(published: Container
     "statement",
     [
         "SELECT * FROM jobs",
+        "SELECT pg_notify('x', 'y')",
+        "SELECT pg_logical_emit_message(false, 'x', 'y')",
         "SELECT * FROM rejections",
         "SELECT * FROM user_feature_versions",
         "SELECT * FROM pg_authid",
@@ -171,13 +173,19 @@ def test_the_services_own_role_owns_neither_the_database_nor_the_server(publishe
 def test_a_volume_whose_database_the_services_role_owned_goes_on_without(containers: Containers) -> None:
     container = containers.start_ready()
     container.run_job()
-    for statement in ("ALTER DATABASE experiment_etl OWNER TO etl", "REVOKE ALL ON SCHEMA public FROM etl"):
+    of_the_reader = "ALTER ROLE reader SET search_path = nowhere"  # which it may do itself
+    for statement in (
+        "ALTER DATABASE experiment_etl OWNER TO etl",
+        "REVOKE ALL ON SCHEMA public FROM etl",
+        of_the_reader,
+    ):
         container.psql(statement, "-U", "postgres")
 
     docker("restart", container.name)
     wait_until(container.is_ready, "ready again")
 
     assert container.psql("SELECT datdba::regrole FROM pg_database WHERE datname = current_database()") == "postgres"
+    assert "search_path" not in container.psql("SELECT rolconfig FROM pg_roles WHERE rolname = 'reader'")
     assert container.run_job(force=True)["outcome"] == "published"
 
 
