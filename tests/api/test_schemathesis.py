@@ -7,11 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+from http import HTTPStatus
+from urllib.error import HTTPError
+from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
 
 from tests.conftest import ROOT, SAMPLE, InProcess, Programs
+from tests.servers import wait_until
 
 SEED = os.environ.get("FUZZ_SEED", "1")
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "40")
@@ -34,7 +38,15 @@ def published(in_process: InProcess) -> None:
     in_process.run(max_rejected_ratio=1.0)
 
 
+def _is_ready(url: str) -> bool:
+    try:
+        return bool(urlopen(f"{url}/readyz", timeout=10).status == HTTPStatus.OK)
+    except HTTPError:
+        return False
+
+
 def _try(url: str, *options: str) -> None:
+    wait_until(lambda: _is_ready(url), "a job could run")
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/api/schemathesis.toml", "--no-color"]
     done = subprocess.run(
         [*command, "run", f"{url}/openapi.json", "--seed", SEED, "--checks", "all", *options],
