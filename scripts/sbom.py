@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ def _python(image: str) -> list[Component]:
     licenses = LicenseFactory()
     return [
         _component(
-            PackageURL("pypi", None, name.lower().replace("_", "-"), version),
+            PackageURL("pypi", None, re.sub(r"[-_.]+", "-", name).lower(), version),  # PEP 503
             licenses=[licenses.make_with_expression(expression)] if expression else [],
         )
         for name, version, expression in json.loads(_run(image, "/opt/venv/bin/python", "-c", _PYTHON))
