@@ -167,7 +167,7 @@ def test_the_demo_runs_on_a_fresh_machine_without_an_engine() -> None:
     assert '"openapi":"3.1.0"' in output
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("docker_engine")
 def test_the_tests_pass_on_a_fresh_machine_with_the_versions_of_the_image() -> None:
     output = on_a_fresh_machine(
