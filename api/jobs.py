@@ -17,7 +17,7 @@ from api.operations import Answer, Header, Nothing, operation
 from api.parameters import LIMIT_DEFAULT, NUMBER, DatasetName, JobId, OneOf, Page
 from api.problems import Problem
 from api.services import services
-from worker import jobs, queue
+from worker import jobs
 from worker.jobs import AlreadyFinished, IdempotencyConflict, Job, QueueFull, Request, UnknownJob
 from worker.settings import DEFAULT_DATASET, ENGINES
 
@@ -129,21 +129,13 @@ def _submit(job_request: Request, headers: _Key, parent: Job | None = None) -> A
             "Idempotency-Key: this key was used for another request; nothing was accepted",
         ) from error
     if is_new:
-        _ring(job)
+        services().bell.ring_soon(job.id)
     return _accepted(job)
 
 
 def _accepted(job: Job) -> Accepted:
     headers = {"Location": link(job)} | ({} if job.is_final else {"Retry-After": str(RETRY_AFTER_S)})
     return jsonify(as_json(job)), HTTPStatus.ACCEPTED, headers
-
-
-def _ring(job: Job) -> None:
-    try:
-        services().bell.ring(job.id)
-    except queue.Unreachable as error:
-        # The row is the promise, so the answer is 202 all the same.
-        log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job.id)})
 
 
 class _NewestQuery(Page, total=False):
@@ -202,7 +194,7 @@ def _wait(job_id: UUID, seconds: float) -> Job:
 
 
 def _look(job_id: UUID) -> Job:
-    with services().engine.connect() as connection:
+    with services().looks.connect() as connection:
         return jobs.get(connection, job_id)
 
 

@@ -10,13 +10,14 @@ from api.waiting import Watch
 from worker import database, queue
 from worker.settings import Settings
 
-CONNECTIONS = 16
+CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
 class Services:
     settings: Settings
     engine: sa.Engine
+    looks: sa.Engine  # the same connections, for a single statement that needs no transaction around it
     bell: queue.Bell
     redis: "redis.Redis"
     watch: Watch
@@ -28,6 +29,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["services"] = Services(
         settings,
         engine=engine,
+        looks=engine.execution_options(isolation_level="AUTOCOMMIT"),
         bell=queue.Bell(settings),
         redis=queue.client(settings, patience_s=queue.SHORT_PATIENCE_S),
         watch=Watch(engine),

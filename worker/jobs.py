@@ -131,14 +131,6 @@ def submit(
     """
     if idempotency_key and (earlier := _with_key(connection, idempotency_key)):
         return _same(earlier, request, parent_id), False
-    # The condition is for a dataset that is being published: ON CONFLICT alone would wait for that transaction.
-    connection.execute(
-        sa.text(
-            "INSERT INTO datasets (name) SELECT :dataset WHERE NOT EXISTS (SELECT FROM datasets WHERE name = :dataset)"
-            " ON CONFLICT DO NOTHING"
-        ),
-        {"dataset": request.dataset},
-    )
     values = vars(request) | {"id": uuid6.uuid7(), "idempotency_key": idempotency_key, "parent_id": parent_id}
     row = _insert(connection, values, max_queued_jobs - _ALONE)
     if not row:
@@ -156,17 +148,23 @@ def submit(
 _ALONE = 100
 
 
+# One statement, since a request waits for each. The condition on the dataset is for one that is being published: ON
+# CONFLICT alone would wait for that transaction.
+_INSERT = sa.text(f"""
+    WITH new_dataset AS (
+        INSERT INTO datasets (name) SELECT :dataset WHERE NOT EXISTS (SELECT FROM datasets WHERE name = :dataset)
+        ON CONFLICT DO NOTHING
+    )
+    INSERT INTO jobs (id, dataset, mode, engine, force, max_rejected_ratio, idempotency_key, parent_id, rung_at)
+    SELECT :id, :dataset, :mode, :engine, :force, :max_rejected_ratio, :idempotency_key, :parent_id, now()
+    WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < :max_queued_jobs
+    ON CONFLICT ON CONSTRAINT jobs_idempotency_key DO NOTHING
+    RETURNING {_COLUMNS}
+""")
+
+
 def _insert(connection: sa.Connection, values: Mapping[str, Any], max_queued_jobs: int) -> sa.Row[Any] | None:
-    return connection.execute(
-        sa.text(f"""
-            INSERT INTO jobs (id, dataset, mode, engine, force, max_rejected_ratio, idempotency_key, parent_id, rung_at)
-            SELECT :id, :dataset, :mode, :engine, :force, :max_rejected_ratio, :idempotency_key, :parent_id, now()
-            WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < :max_queued_jobs
-            ON CONFLICT ON CONSTRAINT jobs_idempotency_key DO NOTHING
-            RETURNING {_COLUMNS}
-        """),
-        {**values, "max_queued_jobs": max_queued_jobs},
-    ).one_or_none()
+    return connection.execute(_INSERT, {**values, "max_queued_jobs": max_queued_jobs}).one_or_none()
 
 
 def _with_key(connection: sa.Connection, idempotency_key: str) -> Job | None:
@@ -200,10 +198,13 @@ def cancel(connection: sa.Connection, job_id: UUID) -> Job:
 
 def get(connection: sa.Connection, job_id: UUID) -> Job:
     """Return the job. Raises UnknownJob."""
-    row = connection.execute(sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id"), {"id": job_id}).one_or_none()
+    row = connection.execute(_GET, {"id": job_id}).one_or_none()
     if not row:
         raise UnknownJob
     return _job(row)
+
+
+_GET = sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 
 
 def finished(connection: sa.Connection, job_ids: list[UUID]) -> list[Job]:

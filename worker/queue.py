@@ -1,7 +1,9 @@
 """The queue: a doorbell. The ledger decides what runs; a message only says which row to look at."""
 
+import logging
 import time
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from uuid import UUID
 
 import redis
@@ -10,6 +12,8 @@ from kombu import Queue
 from kombu.exceptions import KombuError, OperationalError
 
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 QUEUE = "jobs"
 TASK = "run_job"
@@ -79,15 +83,41 @@ def ring(app: Celery, job_id: UUID) -> None:
 
 
 class Bell:
-    """Rings without holding up who rings: a Redis that hangs costs one of them a second, now and then.
+    """Rings for those who have a request to answer. One that was in vain is left alone for a while.
 
-    Whoever comes next is told at once; the sweeper rings in any case.
+    The sweeper rings in any case.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings, patience_s=SHORT_PATIENCE_S)
         self._one_at_a_time = Lock()
         self._silent_until = 0.0
+        self._waiting: SimpleQueue[UUID] = SimpleQueue()
+        self._is_rung = False
+
+    def ring_soon(self, job_id: UUID) -> None:
+        """Have it rung by a thread: Celery takes as long to send a message as Postgres to insert the job."""
+        self._waiting.put(job_id)
+        with self._one_at_a_time:
+            if not self._is_rung:
+                self._is_rung = True
+                Thread(target=self._ring_while_somebody_waits, name="bell", daemon=True).start()
+
+    def _ring_while_somebody_waits(self) -> None:
+        while True:
+            try:
+                job_id = self._waiting.get_nowait()
+            except Empty:
+                with self._one_at_a_time:
+                    self._is_rung = not self._waiting.empty()
+                    if not self._is_rung:
+                        return
+                continue
+            try:
+                self.ring(job_id)
+            except Unreachable as error:
+                # The row is the promise.
+                log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job_id)})
 
     def ring(self, job_id: UUID) -> None:
         """Tell a worker to look at the job. Raises Unreachable; a job is safe without this."""

@@ -183,6 +183,32 @@ def test_the_bell_rings(settings: Settings) -> None:
     assert [message["headers"]["id"] for message in _messages(settings.redis_url)] == [str(job_id)]
 
 
+def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings) -> None:
+    bell, job_ids = queue.Bell(settings), [uuid6.uuid7() for _ in range(50)]
+
+    for job_id in job_ids:
+        bell.ring_soon(job_id)
+
+    def rung() -> list[str]:
+        return [message["headers"]["id"] for message in _messages(settings.redis_url)]
+
+    wait_until(lambda: sorted(rung()) == sorted(map(str, job_ids)), "each is rung once")
+
+
+def test_a_bell_that_is_asked_for_in_vain_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bell, job_ids = (
+        queue.Bell(replace(UNUSED, redis_url=f"unix://{tmp_path}/none.sock?db=0")),
+        [uuid6.uuid7(), uuid6.uuid7()],
+    )
+
+    for job_id in job_ids:
+        bell.ring_soon(job_id)
+
+    wait_until(lambda: len(caplog.records) == len(job_ids), "each is told")
+    assert {record.job_id for record in caplog.records} == set(map(str, job_ids))  # type: ignore[attr-defined]
+    assert all("the sweeper will ring" in record.message for record in caplog.records)
+
+
 def test_a_bell_that_was_in_vain_is_left_alone_for_a_while(
     server_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
