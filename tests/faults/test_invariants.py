@@ -24,6 +24,7 @@ def test_every_invariant_can_break(case: Case) -> None:
     assert not invariants.breaches(service)
     watch = case.watch
     assert watch
+    watch.states.look()  # it does so every two seconds: the damage must not be there before
 
     service.signal("STOP", "worker")
     service.post_until_accepted()  # I2: nobody will take it
