@@ -47,8 +47,9 @@ COPY etl etl
 COPY scripts scripts
 COPY supervisord.conf pyproject.toml ./
 COPY data /data
-# Nothing may be written here at run time, so the byte code has to be there already.
-RUN /opt/venv/bin/python -m compileall -q api worker etl scripts/service
+# Nothing may be written here at run time, so the byte code and the pipeline's queries have to be there already.
+RUN /opt/venv/bin/python -m compileall -q api worker etl scripts/service \
+ && /opt/venv/bin/python -m etl.pipeline
 
 ENV PATH=/opt/venv/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \

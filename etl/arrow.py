@@ -29,9 +29,6 @@ _GUARD = {"integer": "0", "number": "0", "date": "2000-01-01", "text": "x", "id_
 # A block with more of them is refused, for each is a Python object and the block may be large.
 _WRONG_ROWS_MAX = 1 << 16
 
-# A list of nothing else is split and cast without a look at each item.
-_PLAIN_LIST = b"0123456789;+- \t"
-
 
 class Parsed(NamedTuple):
     """The line of each record, the contract's columns (null where empty), and the rows with another number of fields.
@@ -57,10 +54,7 @@ class ArrowParser:
         self._guard = guard.encode() + b"\n"
 
     def typed(self, lines: Lines) -> Parsed | None:
-        """Parse and convert lines; None where a cell cannot be used or a row may not be a line.
-
-        Lists of ids stay text; they hold nothing but digits, signs, blanks and semicolons.
-        """
+        """Parse and convert lines, but lists of ids; None where a cell cannot be used or a row may not be a line."""
         if _may_be_hexadecimal(lines.content):  # Arrow takes 0x10 for a number
             return None
         # A blank line becomes an empty record, which has no key.
@@ -143,18 +137,7 @@ def _is_usable(column: Column, cells: pa.Array) -> bool:
         case "date":
             first = pa.scalar(date.fromisoformat(FIRST_DATE), pa.date32())
             return not pc.any(pc.less(cells, first)).as_py()
-        case "id_list":
-            return not _characters(cells).translate(None, _PLAIN_LIST)
     return True
-
-
-def _characters(cells: pa.Array) -> bytes:
-    """All cells' characters, one after the other."""
-    _, offsets, characters = cells.buffers()
-    if not characters:
-        return b""
-    bounds = np.frombuffer(offsets, np.int32)
-    return bytes(memoryview(characters)[bounds[cells.offset] : bounds[cells.offset + len(cells)]])
 
 
 def _trimmed(column: pa.Array) -> pa.Array:

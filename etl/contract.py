@@ -165,6 +165,11 @@ class Table:
         return tuple(column.name for column in self.columns)
 
 
+def repeat_of(name: str) -> str:
+    """Of a column of lists of ids: the column that tells, once they are read, whether one occurs twice in a list."""
+    return f"{name}_repeat"
+
+
 USERS = Table(
     "users",
     key="user_id",

@@ -1,32 +1,45 @@
 """Where the expressions run: connect(name) -> an engine.
 
-An engine holds named tables. Steps are Ibis expressions over such names, so each is compiled once per process, whatever
-the number of jobs.
+An engine holds named tables. Steps are Ibis expressions over such names, so each is compiled once (etl/queries.py),
+whatever the number of jobs.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from etl import packed, queries
 from etl.errors import Transient
 from etl.validate import Step
 
 BATCH_ROWS = 100_000
+
+# Up to here tables are made in less time than it takes to plan a view wherever it is read.
+FEW_ROWS = 100_000
+
+_INTERRUPTED = "the query was interrupted"
 
 
 class DuckDB:
     """The embedded engine: in process, out of core, memory-limited; it can open no file and load no extension."""
 
     dialect = "duckdb"
+    own_ways: ClassVar = {
+        "lines_with_wrong_items": packed.make_lines_with_wrong_items,
+        "feature_most_common_compound_id": packed.make_most_common_compound,
+    }
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, threads: int, spill_directory: Path) -> None:
         self._connection = connection
+        self._interrupted = False
+        self._rows = 0  # appended so far
+        self.threads = threads
+        self.spill_directory = spill_directory
 
     @classmethod
     @contextmanager
@@ -44,7 +57,7 @@ class DuckDB:
         try:
             # After connecting: without external access the spill directory could not be named any more.
             connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-            yield cls(connection)
+            yield cls(connection, threads, spill_directory)
         finally:
             connection.close()
 
@@ -57,23 +70,46 @@ class DuckDB:
     def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
         self._connection.register("_batch", rows)
         self._connection.execute(f"INSERT INTO {name} FROM _batch")
+        self._rows += len(rows)
         self._connection.unregister("_batch")
 
     def make(self, steps: Callable[[], Iterator[Step]]) -> None:
         """Make the table of each step, in order."""
-        for name, query in _compiled(steps, self.dialect):
-            with _interruptible():
-                self._connection.execute(f"CREATE TABLE {name} AS {query}")
+        are_many = self._rows > FEW_ROWS
+        for query in queries.of_steps(steps, self.dialect):
+            own_way = self.own_ways.get(query.name)
+            if own_way and are_many:
+                own_way(self, query)
+            else:
+                self.execute(f"CREATE {'VIEW' if query.is_view and are_many else 'TABLE'} {query.name} AS {query.sql}")
+
+    def execute(self, statement: str) -> None:
+        with _interruptible():
+            self._connection.execute(statement)
 
     def stream(self, expression: Callable[[], ir.Table]) -> Iterator[pa.RecordBatch]:
         """Yield the expression's rows in batches, whatever their number."""
-        query = _query(expression, self.dialect)
+        return self.query(queries.of(expression, self.dialect))
+
+    def query(self, query: str) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query in batches."""
         with _interruptible():
             yield from self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
 
+    def table(self, query: str) -> pa.Table:
+        """Return all rows of a query."""
+        with _interruptible():
+            return self._connection.sql(query).to_arrow_table()
+
     def interrupt(self) -> None:
-        """End the query that is running, from another thread; where it ran, Transient is raised."""
+        """End what is running, from another thread; where it ran, Transient is raised."""
+        self._interrupted = True
         self._connection.interrupt()
+
+    def refuse_interruption(self) -> None:
+        """Raise Transient where interrupt() was called: for work that is no query."""
+        if self._interrupted:
+            raise Transient(_INTERRUPTED)
 
 
 @contextmanager
@@ -84,7 +120,7 @@ def _interruptible() -> Iterator[None]:
     except (duckdb.InterruptException, RuntimeError, OSError) as error:
         if "interrupted" not in str(error).lower():
             raise
-        raise Transient("the query was interrupted") from error
+        raise Transient(_INTERRUPTED) from error
 
 
 Engine = DuckDB
@@ -94,13 +130,3 @@ ENGINES = {"duckdb": DuckDB.connect}
 def connect(name: str, *, memory_bytes: int, threads: int, spill_directory: Path) -> AbstractContextManager[DuckDB]:
     """Open the engine of that name. Raises KeyError for a name that is not in ENGINES."""
     return ENGINES[name](memory_bytes=memory_bytes, threads=threads, spill_directory=spill_directory)
-
-
-@cache
-def _compiled(steps: Callable[[], Iterator[Step]], dialect: str) -> list[tuple[str, str]]:
-    return [(name, str(ibis.to_sql(expression, dialect=dialect))) for name, expression in steps()]
-
-
-@cache
-def _query(expression: Callable[[], ir.Table], dialect: str) -> str:
-    return str(ibis.to_sql(expression(), dialect=dialect))

@@ -22,7 +22,7 @@ from etl.errors import BadInput
 from etl.evidence import Evidence
 from etl.features import USER_CATALOGUE
 from etl.files import Dataset
-from etl.reader import Block, Reader
+from etl.reader import Reader
 
 LINES_MAX = 1000
 
@@ -76,7 +76,12 @@ def _accepted_lines(question: Question, table: Table, user_id: int | None = None
     dataset = Dataset(Path(question.directory), question.file_bytes_max)
     try:
         with dataset.open(table) as source:
-            blocks = [_records(block, table, user_id) for block in Reader(source).blocks()]
+            blocks = [
+                _records(batch, table, user_id)
+                for block in Reader(source).blocks()
+                for batch in (block.typed, block.text)
+                if len(batch)
+            ]
             sha256 = source.snapshot.sha256
     except BadInput as error:
         raise _changed(table) from error
@@ -99,13 +104,21 @@ def _schema(table: Table) -> pa.Schema:
     return pa.schema([("line", pa.int64()), *lists, (table.key, pa.int64())])
 
 
-def _records(block: Block, table: Table, user_id: int | None) -> pa.Table:
-    records = pa.table(block.records)
+def _records(batch: pa.RecordBatch, table: Table, user_id: int | None) -> pa.Table:
+    records = pa.Table.from_batches([batch])
     if user_id is not None:
         records = records.filter(pc.equal(_integers(records["user_id"]), user_id))
     keys = _integers(records[table.key])
-    others = records.select([name for name in _schema(table).names if name != table.key])
-    return others.append_column(table.key, keys).filter(keys.is_valid())
+    others = [name for name in _schema(table).names if name != table.key]
+    columns = [*(_lists_as_text(records[name]) for name in others), keys]
+    return pa.table(columns, schema=_schema(table)).filter(keys.is_valid())
+
+
+def _lists_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_list(column.type):
+        return column
+    texts = pa.list_(pa.string())
+    return pa.chunked_array([pc.binary_join(pc.cast(chunk, texts), ";") for chunk in column.chunks], pa.string())
 
 
 def _integers(cells: pa.ChunkedArray) -> pa.ChunkedArray:

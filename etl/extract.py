@@ -40,7 +40,7 @@ def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputF
     inputs = []
     for table in TABLES:
         with dataset.open(table) as source:
-            reader = Reader(source)
+            reader = Reader(source, parsers=engine.threads)
             for block in reader.blocks():
                 tables.append(table, block)
                 progress(done + source.bytes_read, max(total, done + source.bytes_read), "bytes")
@@ -70,7 +70,8 @@ class _Tables:
         self._waiting: dict[str, list[pa.RecordBatch]] = defaultdict(list)
 
     def append(self, table: Table, block: Block) -> None:
-        self._add(f"{'typed' if block.typed else 'raw'}_{table.name}", block.records)
+        self._add(f"typed_{table.name}", block.typed)
+        self._add(f"raw_{table.name}", block.text)
         if block.defects:
             lines, codes, values = zip(*block.defects, strict=True)
             columns = [pa.repeat(table.file, len(lines)), *map(pa.array, (lines, codes, values))]

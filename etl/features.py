@@ -6,7 +6,7 @@ any other edit.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import ibis
@@ -15,6 +15,7 @@ import ibis.expr.types as ir
 from etl import validate
 from etl.contract import COMPOUNDS, USER_EXPERIMENTS, USERS
 from etl.evidence import Lines, lines_of_experiments, lines_with_the_compound
+from etl.validate import Step
 
 POSTGRES_TYPES = frozenset({"bigint", "double precision", "text", "date", "boolean", "bigint[]"})
 
@@ -25,13 +26,16 @@ class Tables:
 
     `users` (user_id, name, email, signup_date), `compounds` (compound_id, compound_name, compound_structure) and
     `experiments` (experiment_id, user_id, experiment_run_time, ...) hold the accepted lines; `uses` (experiment_id,
-    user_id, compound_id) has one row per experiment and different compound in it.
+    user_id, compound_id) has one row per experiment and different compound in it. What several features need is there
+    once: `per_user` (user_id, experiments) for users with any, and the number of uses.
     """
 
     users: ir.Table
     compounds: ir.Table
     experiments: ir.Table
     uses: ir.Table
+    per_user: ir.Table
+    use_count: ir.IntegerScalar
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Feature:
     columns: dict[str, str]
     otherwise: int | None = None
     lines: Lines = lines_of_experiments
+
+    @property
+    def step(self) -> str:
+        """The name of the table with its values."""
+        return f"feature_{next(iter(self.columns))}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ def summary(**columns: str) -> Callable[[Callable[[Tables], ir.Scalar]], Callabl
 @feature(total_experiments="bigint", otherwise=0)
 def total_experiments(t: Tables) -> ir.Table:
     """Accepted experiments of the user; 0 for a user without any."""
-    return t.experiments.group_by("user_id").agg(total_experiments=t.experiments.count())
+    return t.per_user.select("user_id", total_experiments="experiments")
 
 
 @feature(average_run_time="double precision")
@@ -152,9 +161,8 @@ def most_common_compound(t: Tables) -> ir.Table:
 @feature(experiment_share="double precision")
 def experiment_share(t: Tables) -> ir.Table:
     """The user's experiments / all experiments; 0 for a user without any, null when there are none at all."""
-    per_user = t.experiments.group_by("user_id").agg(experiments=t.experiments.count())
-    users = t.users.select("user_id").left_join(per_user, "user_id")
-    total = t.experiments.count().nullif(0).as_scalar()
+    users = t.users.select("user_id").left_join(t.per_user, "user_id")
+    total = t.per_user.experiments.sum().nullif(0).as_scalar()
     return users.select("user_id", experiment_share=users.experiments.fill_null(0) / total)
 
 
@@ -170,7 +178,7 @@ def users_in_all(t: Tables) -> ir.Scalar:
 @summary(active_users="bigint")
 def users_with_experiments(t: Tables) -> ir.Scalar:
     """Accepted users with at least one accepted experiment."""
-    return t.experiments.user_id.nunique()
+    return t.per_user.count()
 
 
 @summary(total_experiments="bigint")
@@ -188,31 +196,42 @@ def experiments_per_user(t: Tables) -> ir.Scalar:
 @summary(average_experiments_per_active_user="double precision")
 def experiments_per_active_user(t: Tables) -> ir.Scalar:
     """Accepted experiments / accepted users with at least one; null without any."""
-    return t.experiments.count() / t.experiments.user_id.nunique().nullif(0)
+    return t.per_user.experiments.sum() / t.per_user.count().nullif(0)
 
 
 @summary(average_compounds_per_experiment="double precision")
 def compounds_per_experiment(t: Tables) -> ir.Scalar:
     """Different accepted compounds in an experiment, averaged over accepted experiments; null without any."""
-    return t.uses.count().as_scalar() / t.experiments.count().nullif(0).as_scalar()
+    return t.use_count / t.experiments.count().nullif(0).as_scalar()
 
 
 # --- the two tables that are published
 
 
+@cache
 def tables() -> Tables:
     return Tables(
         users=validate.clean(USERS),
         compounds=validate.clean(COMPOUNDS),
         experiments=validate.clean(USER_EXPERIMENTS),
         uses=validate.uses(),
+        per_user=ibis.table(_per_user().schema(), name="experiments_per_user"),
+        use_count=validate.use_count(),
     )
 
 
-def steps() -> Iterator[validate.Step]:
-    """Yield (table name, expression): one row per user, and one row about all of them."""
-    yield "user_features", _user_features(tables())
-    yield "experiment_summary", _experiment_summary(tables())
+def _per_user() -> ir.Table:
+    experiments = validate.clean(USER_EXPERIMENTS)
+    return experiments.group_by("user_id").agg(experiments=experiments.count())
+
+
+def steps() -> Iterator[Step]:
+    """Yield the steps to `user_features`, one row per user, and `experiment_summary`, one row about all of them."""
+    yield Step("experiments_per_user", _per_user())
+    for feature_ in USER_CATALOGUE.features:
+        yield Step(feature_.step, feature_.function(tables()))
+    yield Step("user_features", _user_features(tables()), is_view=True)
+    yield Step("experiment_summary", _experiment_summary(tables()))
 
 
 def user_features() -> ir.Table:
@@ -228,7 +247,8 @@ def experiment_summary() -> ir.Table:
 def _user_features(t: Tables) -> ir.Table:
     rows = t.users.select(*USERS.column_names)
     for feature_ in USER_CATALOGUE.features:
-        rows = rows.left_join(feature_.function(t), USERS.key).drop(f"{USERS.key}_right")
+        values = ibis.table(feature_.function(t).schema(), name=feature_.step)
+        rows = rows.left_join(values, USERS.key).drop(f"{USERS.key}_right")
         if feature_.otherwise is not None:
             rows = rows.mutate(**{name: rows[name].fill_null(feature_.otherwise) for name in feature_.columns})
     return rows.select(*USERS.column_names, *USER_CATALOGUE.columns)

@@ -5,19 +5,20 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import account, features, validate
+from etl import account, engines, features, validate
 from etl.account import FileAccount
 from etl.engines import Engine
 from etl.extract import Progress, create_tables, extract
 from etl.files import Dataset, Snapshot
 from etl.load import OnRows, load, load_rejections, user_rows
 from etl.publish import Outcome, Publication, Transaction, Version, announce, reconcile
+from etl.queries import version
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
 OnStage = Callable[[str], AbstractContextManager[Progress]]
@@ -98,8 +99,14 @@ def fingerprint(files: list[Snapshot]) -> str:
     return hashlib.sha256(json.dumps([version(), sha256s], sort_keys=True).encode()).hexdigest()
 
 
-@cache
-def version() -> str:
-    """Name the pipeline: any change of its source is another version."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
+def main() -> None:
+    """`python -m etl.pipeline`: compile every query, to be kept (etl/queries.py)."""
+    with (
+        TemporaryDirectory() as directory,
+        engines.connect("duckdb", memory_bytes=1 << 28, threads=1, spill_directory=Path(directory)) as engine,
+    ):
+        rehearse(engine)
+
+
+if __name__ == "__main__":
+    main()

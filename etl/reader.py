@@ -3,20 +3,26 @@
 There are three ways to read a block of lines, of which each gives the same records as the next wherever it can read at
 all:
 
-- typed: Arrow's reader converts the cells while it parses them, where there is nothing wrong with any of them;
+- typed: Arrow's reader converts the cells while it parses them, where there is nothing wrong with any of them. A record
+  with a list in which an item is no plain number becomes text again, so that its items are looked at one by one;
 - text: Arrow's reader, where its row count proves that every row is one line;
 - the tokenizer (etl/tokenizer.py), for line breaks or blanks around quotes, NUL bytes and blank lines.
 
 What is not typed here is checked and converted cell by cell in etl/validate.py.
 """
 
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import reduce
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from etl import id_lists
 from etl.arrow import TYPES, ArrowParser, Parsed
-from etl.contract import LINE_BYTES_MAX, VALUE_CHARS_MAX, FileCode, LineCode, Table
+from etl.contract import LINE_BYTES_MAX, VALUE_CHARS_MAX, FileCode, LineCode, Table, repeat_of
 from etl.dialect import Dialect, read_header, unterminated_quote
 from etl.errors import BadInput
 from etl.files import Source
@@ -36,14 +42,14 @@ class Defect(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Records and the defects among them.
+    """Records, each as values or as text, and the defects among them.
 
-    `records` has `line` and the contract's columns, null where a cell is empty: of typed_schema() where `typed`, and
-    then every cell can be used, else of text_schema().
+    Both have `line` and the contract's columns, null where a cell is empty: `typed` of typed_schema(), where every cell
+    can be used, and `text` of text_schema().
     """
 
-    typed: bool
-    records: pa.RecordBatch
+    typed: pa.RecordBatch
+    text: pa.RecordBatch
     defects: list[Defect]
 
 
@@ -52,7 +58,22 @@ def text_schema(table: Table) -> pa.Schema:
 
 
 def typed_schema(table: Table) -> pa.Schema:
-    return pa.schema([("line", pa.int64()), *((column.name, TYPES[column.type]) for column in table.columns)])
+    """Of a list of ids also whether one occurs in it more than once."""
+    columns = [("line", pa.int64())]
+    for column in table.columns:
+        if column.type == "id_list":
+            columns += [(column.name, pa.list_(pa.int64())), (repeat_of(column.name), pa.bool_())]
+        else:
+            columns.append((column.name, TYPES[column.type]))
+    return pa.schema(columns)
+
+
+class Typed(NamedTuple):
+    """Lines that Arrow could type: the records with their lists, and those that have to be looked at as text."""
+
+    parsed: Parsed
+    records: pa.RecordBatch
+    as_text: pa.RecordBatch
 
 
 class Reader:
@@ -64,8 +85,9 @@ class Reader:
 
     dialect: Dialect
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, parsers: int = 1) -> None:
         self._source = source
+        self._parsers = parsers
         self._name = source.name
         self._table = source.table
         self._header: list[str] = []
@@ -73,21 +95,41 @@ class Reader:
         self.keys_increase = True
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the file's records in file order."""
+        """Yield the file's records in file order; `parsers` threads parse ahead of who takes them."""
         unread: Lines | None = None  # from the start of a record whose quote is still open
-        for lines in whole_lines(self._source):
-            if isinstance(lines, LongLine):
-                self._refuse_open_quote(unread)
-                yield self._long_line(lines)
-                continue
-            if not self._header:
-                lines = self._read_header(lines)
-            unread = yield from self._read_records(lines, unread)
+        with ThreadPoolExecutor(self._parsers, thread_name_prefix="parser") as pool:
+            for lines, typed in self._read_ahead(pool):
+                if isinstance(lines, LongLine):
+                    self._refuse_open_quote(unread)
+                    yield self._long_line(lines)
+                else:
+                    unread = yield from self._read_records(lines, unread, typed)
         self._refuse_open_quote(unread)
         if not self._header:
             raise BadInput(
                 FileCode.EMPTY_FILE, f"{self._name}: the file has no header: all its lines are blank or too long"
             )
+
+    def _read_ahead(self, pool: Executor) -> Iterator[tuple[Lines | LongLine, "Future[Typed | None] | None"]]:
+        """Yield the lines below the header, of many also what comes of typing them."""
+        waiting: deque[tuple[Lines | LongLine, Future[Typed | None] | None]] = deque()
+        error: BadInput | None = None
+        try:
+            for lines in whole_lines(self._source):
+                typed = None
+                if isinstance(lines, Lines):
+                    if not self._header:
+                        lines = self._read_header(lines)
+                    if len(lines.content) > _PIECE_BYTES:
+                        typed = pool.submit(self._typed, lines)
+                waiting.append((lines, typed))
+                if len(waiting) > self._parsers:
+                    yield waiting.popleft()
+        except BadInput as found:
+            error = found
+        yield from waiting
+        if error:  # what is wrong further up in the file comes first
+            raise error
 
     def _refuse_open_quote(self, unread: Lines | None, bytes_max: int = 0) -> None:
         if unread and len(unread.content) > bytes_max:
@@ -105,10 +147,12 @@ class Reader:
             self._tokenizer = Tokenizer(header.dialect.separator)
         return rest
 
-    def _read_records(self, lines: Lines, unread: Lines | None) -> Generator[Block, None, Lines | None]:
+    def _read_records(
+        self, lines: Lines, unread: Lines | None, typed: "Future[Typed | None] | None"
+    ) -> Generator[Block, None, Lines | None]:
         """Yield the records of `unread` and `lines` together; return what is still unread."""
-        if not unread and len(lines.content) > _PIECE_BYTES and (parsed := self._arrow.typed(lines)):
-            yield self._typed_block(lines, parsed)
+        if not unread and typed and (records := typed.result()):
+            yield self._typed_block(lines, records)
             return None
         for piece in _pieces(lines):
             self._refuse_open_quote(unread, LINE_BYTES_MAX)
@@ -119,18 +163,24 @@ class Reader:
         return unread
 
     def _read_piece(self, lines: Lines) -> tuple[Block, Lines | None]:
-        if parsed := self._arrow.typed(lines):
-            return self._typed_block(lines, parsed), None
+        if typed := self._typed(lines):
+            return self._typed_block(lines, typed), None
         if parsed := self._arrow.text(lines):
             return self._text_block([parsed.lines, *parsed.columns], self._defects_among(lines, parsed)), None
         return self._tokenize(lines)
 
     # Arrow's ways
 
-    def _typed_block(self, lines: Lines, parsed: Parsed) -> Block:
-        self._follow_keys(parsed.columns[self._table.column_names.index(self._table.key)])
-        records = pa.RecordBatch.from_arrays([parsed.lines, *parsed.columns], schema=typed_schema(self._table))
-        return Block(True, records, self._defects_among(lines, parsed))
+    def _typed(self, lines: Lines) -> Typed | None:
+        parsed = self._arrow.typed(lines)
+        if not parsed:
+            return None
+        records = pa.RecordBatch.from_arrays([parsed.lines, *parsed.columns], names=["line", *self._table.column_names])
+        return Typed(parsed, *_with_lists(self._table, records))
+
+    def _typed_block(self, lines: Lines, typed: Typed) -> Block:
+        self._follow_keys(typed.parsed.columns[self._table.column_names.index(self._table.key)])
+        return Block(typed.records, typed.as_text, self._defects_among(lines, typed.parsed))
 
     def _follow_keys(self, column: pa.Array) -> None:
         keys = column.to_numpy()
@@ -191,7 +241,25 @@ class Reader:
         filled = columns or [[]] * len(schema)
         arrays = [pa.array(column, type_) for column, type_ in zip(filled, schema.types, strict=True)]
         self.keys_increase = self.keys_increase and not len(arrays[0])
-        return Block(False, pa.RecordBatch.from_arrays(arrays, schema=schema), defects)
+        return Block(_none(typed_schema(self._table)), pa.RecordBatch.from_arrays(arrays, schema=schema), defects)
+
+
+def _with_lists(table: Table, records: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Convert the lists of typed records; the second value are those whose items have to be looked at, as text."""
+    lists = {column.name: id_lists.parse(records[column.name]) for column in table.columns if column.type == "id_list"}
+    marked = [of.plain for of in lists.values() if of.plain is not None]
+    if marked:
+        plain = reduce(pc.and_, marked)
+        typed, _ = _with_lists(table, records.filter(plain))
+        return typed, records.filter(pc.invert(plain)).cast(text_schema(table))
+    columns: list[pa.Array] = [records["line"]]
+    for name in table.column_names:
+        columns += [lists[name].lists, lists[name].repeat] if name in lists else [records[name]]
+    return pa.RecordBatch.from_arrays(columns, schema=typed_schema(table)), _none(text_schema(table))
+
+
+def _none(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
 
 
 def _pieces(lines: Lines) -> Iterator[Lines]:

@@ -8,12 +8,13 @@ as text. Of these the steps make, in this order:
 - `refused_t`: the lines that do not count, `code` being a contract code or `duplicate`;
 - `clean_t`: the accepted lines;
 
-and in the end `uses` (experiment, user, compound: once per experiment) and `rejections`. `counts()` is what all of that
-amounts to. An engine that leaves `typed_t` empty gets the same results from `raw_t` alone.
+and in the end `uses` (experiment, user, compound: once per experiment), their number, and `rejections`. `counts()` is
+what all of that amounts to. An engine that leaves `typed_t` empty gets the same results from `raw_t` alone.
 """
 
-from collections.abc import Callable, Iterator
-from functools import reduce
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, reduce
+from typing import Any, NamedTuple
 
 import ibis
 import ibis.expr.types as ir
@@ -30,6 +31,7 @@ from etl.contract import (
     ItemCode,
     LineCode,
     Table,
+    repeat_of,
 )
 
 DUPLICATE = "duplicate"
@@ -40,9 +42,15 @@ _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
-_TYPES = {"integer": "int64", "number": "float64", "date": "date", "text": "string", "id_list": "string"}
+_TYPES = {"integer": "int64", "number": "float64", "date": "date", "text": "string", "id_list": "array<int64>"}
 
-Step = tuple[str, ir.Table]
+
+class Step(NamedTuple):
+    """A table that an engine makes; of a view it need keep no rows, for they are quickly made again."""
+
+    name: str
+    expression: ir.Table
+    is_view: bool = False
 
 
 def raw(table: Table) -> ir.Table:
@@ -51,8 +59,9 @@ def raw(table: Table) -> ir.Table:
 
 
 def typed(table: Table) -> ir.Table:
-    """Records of which each cell can be used; lists of ids are text of digits, signs, blanks and semicolons."""
-    return ibis.table(_record_schema(table), name=f"typed_{table.name}")
+    """Records of which each cell can be used, and of a list of ids each item; `<list>_repeat`: one occurs twice."""
+    repeats = dict.fromkeys(map(repeat_of, _lists(table)), "boolean")
+    return ibis.table(_schema(table, table.column_names) | repeats, name=f"typed_{table.name}")
 
 
 def defects() -> ir.Table:
@@ -73,19 +82,26 @@ def uses() -> ir.Table:
     return ibis.table({"experiment_id": "int64", "user_id": "int64", "compound_id": "int64"}, name="uses")
 
 
+def use_count() -> ir.IntegerScalar:
+    """The number of uses."""
+    return _step("use_count", _use_count()).uses.max().as_scalar()
+
+
 def rejections() -> ir.Table:
     """Every rejected line and item: REJECTION_COLUMNS."""
     return _step("rejections", _rejections())
 
 
 def steps() -> Iterator[Step]:
-    """Yield (table name, expression) in the order in which an engine must make them."""
+    """Yield the steps in the order in which an engine must make them."""
     for table in TABLES:
-        yield f"checked_{table.name}", _checked(table)
-        yield f"refused_{table.name}", _refused(table)
-        yield f"clean_{table.name}", _accepted(table)
-    yield "uses", _uses()
-    yield "rejections", _rejections()
+        yield Step(f"checked_{table.name}", _checked(table))
+        yield Step(f"refused_{table.name}", _refused(table))
+        yield Step(f"clean_{table.name}", _accepted(table), is_view=True)
+    yield Step("uses", _uses(), is_view=True)
+    yield Step("use_count", _use_count())
+    yield Step("lines_with_wrong_items", _lines_with_wrong_items())
+    yield Step("rejections", _rejections())
 
 
 def _step(name: str, expression: ir.Table) -> ir.Table:
@@ -93,13 +109,22 @@ def _step(name: str, expression: ir.Table) -> ir.Table:
     return ibis.table(expression.schema(), name=name)
 
 
-def _record_schema(table: Table) -> dict[str, str]:
-    return {"line": "int64"} | {column.name: _TYPES[column.type] for column in table.columns}
+def _schema(table: Table, names: Collection[str]) -> dict[str, str]:
+    return {"line": "int64"} | {column.name: _TYPES[column.type] for column in table.columns if column.name in names}
+
+
+def _lists(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.type == "id_list"]
+
+
+def _scalars(table: Table) -> list[str]:
+    return [column.name for column in table.columns if column.type != "id_list"]
 
 
 # --- one line
 
 
+@cache
 def _checked(table: Table) -> ir.Table:
     source = raw(table)
     codes = {column.name: _code(source[column.name], column) for column in table.columns}
@@ -163,11 +188,13 @@ def _code(cell: ir.StringValue, column: Column) -> ir.StringValue:
 
 
 def _valid(table: Table) -> ir.Table:
-    """The records with nothing wrong in themselves."""
+    """The records with nothing wrong in themselves, without their lists."""
+    names = ("line", *_scalars(table))
     checked = _step(f"checked_{table.name}", _checked(table))
-    return typed(table).union(checked.filter(checked.code.isnull()).select(*_record_schema(table)))
+    return typed(table).select(*names).union(checked.filter(checked.code.isnull()).select(*names))
 
 
+@cache
 def _refused(table: Table) -> ir.Table:
     checked = _step(f"checked_{table.name}", _checked(table))
     wrong = checked.filter(checked.code.notnull()).select("line", "code", "column", "value")
@@ -199,7 +226,7 @@ def _repeats(table: Table, valid: ir.Table) -> ir.Table:
     keys_increase = files.filter(files.file == table.file).keys_increase.max().as_scalar()
     valid = valid.filter(~keys_increase)
     per_key = valid.group_by(table.key).agg(lines=valid.count())
-    several = valid.semi_join(per_key.filter(per_key.lines > 1), table.key)
+    several = _comparable(table, valid.semi_join(per_key.filter(per_key.lines > 1), table.key))
     ranked = several.select(
         "line",
         key=several[table.key].cast("string"),
@@ -216,20 +243,29 @@ def _repeats(table: Table, valid: ir.Table) -> ir.Table:
     )
 
 
+def _comparable(table: Table, lines: ir.Table) -> ir.Table:
+    """These lines with their lists, as text without the blanks around items."""
+    checked = _step(f"checked_{table.name}", _checked(table))
+    of_typed = _with_lists(table, typed(table), lines, lambda ids: ids.map(lambda id_: id_.cast("string")))
+    of_text = _with_lists(table, checked, lines, lambda text: text.split(";").map(_stripped))
+    return of_typed.union(of_text)
+
+
+def _with_lists(table: Table, records: ir.Table, lines: ir.Table, items: Callable[[Any], ir.ArrayValue]) -> ir.Table:
+    few = records.semi_join(lines, "line")  # first, since making text of millions of lists takes long
+    return few.select("line", *_scalars(table), **{name: items(few[name]).join(";") for name in _lists(table)})
+
+
+@cache
 def _accepted(table: Table) -> ir.Table:
     checked = _step(f"checked_{table.name}", _checked(table))
     refused = _step(f"refused_{table.name}", _refused(table))
-    plain = _with_arrays(table, typed(table), lambda items: items.try_cast("array<int64>"))
-    other = _with_arrays(
-        table, checked.filter(checked.code.isnull()), lambda items: items.map(lambda item: _integer(_stripped(item)))
-    )
-    return plain.union(other).anti_join(refused, "line")
-
-
-def _with_arrays(table: Table, records: ir.Table, ids: Callable[[ir.ArrayValue], ir.ArrayValue]) -> ir.Table:
-    lists = [column.name for column in table.columns if column.type == "id_list"]
-    arrays = {name: ids(records[name].split(";")).unique() for name in lists}
-    return records.mutate(**arrays).select("line", *table.column_names)
+    plain, other = typed(table), checked.filter(checked.code.isnull())
+    once = {name: plain[repeat_of(name)].ifelse(plain[name].unique(), plain[name]) for name in _lists(table)}
+    ids = {name: other[name].split(";").map(lambda item: _integer(_stripped(item))).unique() for name in _lists(table)}
+    names = ("line", *table.column_names)
+    both = plain.mutate(**once).select(*names).union(other.mutate(**ids).select(*names))
+    return both.anti_join(refused, "line")
 
 
 # --- the items of the lists
@@ -242,32 +278,47 @@ def _items() -> ir.Table:
     )
 
 
+@cache
 def _uses() -> ir.Table:
     return _items().semi_join(clean(COMPOUNDS), "compound_id").select("experiment_id", "user_id", "compound_id")
 
 
+@cache
+def _use_count() -> ir.Table:
+    return uses().agg(uses=uses().count())
+
+
+def _lines_with_wrong_items() -> ir.Table:
+    """Of the accepted lines."""
+    return _items().anti_join(clean(COMPOUNDS), "compound_id").select("line").distinct()
+
+
 def _rejected_items() -> ir.Table:
-    """The items of accepted lines that do not count; where every item became a use, no list is split again."""
-    experiments, compounds = clean(USER_EXPERIMENTS), clean(COMPOUNDS)
-    listed = experiments.experiment_compound_ids.length().sum().as_scalar()
-    items = _items().filter(listed != uses().count().as_scalar())
-    lines = items.anti_join(compounds, "compound_id").select("line").distinct()
-    texts = _texts(USER_EXPERIMENTS, "experiment_compound_ids").semi_join(lines, "line")
-    texts = texts.select("line", value=texts.experiment_compound_ids.split(";").unnest())
-    texts = texts.mutate(value=_stripped(texts.value))
-    texts = texts.mutate(compound_id=_integer(texts.value))
-    wrong = texts.anti_join(compounds, "compound_id")
+    """The items of accepted lines that do not count."""
+    lines = _step("lines_with_wrong_items", _lines_with_wrong_items())
+    found = _strays(typed(USER_EXPERIMENTS), lines).union(_wrong_items(raw(USER_EXPERIMENTS), lines))
+    return _rejection(USER_EXPERIMENTS, found.mutate(column=ibis.literal("experiment_compound_ids")))
+
+
+def _strays(records: ir.Table, lines: ir.Table) -> ir.Table:
+    items = records.semi_join(lines, "line")
+    items = items.select("line", compound_id=items.experiment_compound_ids.unnest())
+    items = items.mutate(value=items.compound_id.cast("string"), code=ibis.literal(str(ItemCode.UNKNOWN_COMPOUND)))
+    return items.anti_join(clean(COMPOUNDS), "compound_id").select("line", "value", "code")
+
+
+def _wrong_items(records: ir.Table, lines: ir.Table) -> ir.Table:
+    items = records.semi_join(lines, "line")
+    items = items.select("line", value=items.experiment_compound_ids.split(";").unnest())
+    items = items.mutate(value=_stripped(items.value))
+    items = items.mutate(compound_id=_integer(items.value))
+    wrong = items.anti_join(clean(COMPOUNDS), "compound_id")
     code = ibis.cases(
         (wrong.value == "", ibis.literal(str(ItemCode.EMPTY_COMPOUND_ID))),
         (wrong.compound_id.isnull(), ibis.literal(str(ItemCode.INVALID_COMPOUND_ID))),
         else_=ibis.literal(str(ItemCode.UNKNOWN_COMPOUND)),
     )
-    return _rejection(USER_EXPERIMENTS, wrong.mutate(code=code, column=ibis.literal("experiment_compound_ids")))
-
-
-def _texts(table: Table, column: str) -> ir.Table:
-    """A column of text as it was read, of every record."""
-    return typed(table).select("line", column).union(raw(table).select("line", column))
+    return wrong.select("line", "value", code=code)
 
 
 # --- the account
@@ -282,6 +333,7 @@ def _rejected_lines(table: Table) -> ir.Table:
     return _rejection(table, refused.filter(refused.code != DUPLICATE))
 
 
+@cache
 def _rejections() -> ir.Table:
     broken = defects().mutate(column=ibis.null("string")).select("file", "line", "column", "code", "value")
     parts = [broken, *(_rejected_lines(table) for table in TABLES), _rejected_items()]

@@ -60,6 +60,9 @@ def test_modules_stay_short() -> None:
     assert {name for name, lines in long.items() if lines > 250} <= {
         "worker/jobs.py",  # the whole ledger, as the design wants it
         "etl/validate.py",  # every check of every line
+        "etl/features.py",  # the whole catalogue
+        "etl/reader.py",  # every way in which lines can be read
+        "etl/packed.py",  # one algorithm, and how it is fed
     }
 
 

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-import ibis
 import pyarrow as pa
 import pyarrow.csv
 
-from etl import features, load, pipeline, publish
+from etl import features, id_lists, load, pipeline, publish, validate
 from etl.arrow import TYPES
 from etl.contract import TABLES, USER_EXPERIMENTS, Table
 from etl.engines import Engine
 from etl.files import READ_BYTES, Dataset, Snapshot
 from etl.publish import Transaction
+from etl.reader import typed_schema
 from etl.validate import Step
 
 
@@ -36,16 +36,30 @@ def run(job_id: UUID, directory: Path, engine: Engine, transaction: Transaction)
 
 
 def _read(dataset: Dataset, table: Table, engine: Engine) -> Snapshot:
+    """Read into `typed_<table>`, or where it has no lists, into `clean_<table>` at once."""
+    has_lists = any(column.type == "id_list" for column in table.columns)
     types = {column.name: TYPES[column.type] for column in table.columns}
-    engine.create(f"clean_{table.name}", pa.schema(types.items()))
+    name = f"{'typed' if has_lists else 'clean'}_{table.name}"
+    engine.create(name, pa.schema([field for field in typed_schema(table) if field.name != "line"]))
     with dataset.open(table) as source:
         pending = b""
         while block := source.read(READ_BYTES):
             content, newline, rest = (pending + block).rpartition(b"\n")
             pending = rest
             for batch in _parse(content + newline, types, is_first=source.bytes_read == len(block)).to_batches():
-                engine.append(f"clean_{table.name}", batch)
+                engine.append(name, _with_lists(table, batch))
         return source.snapshot
+
+
+def _with_lists(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns: list[pa.Array] = []
+    for column in table.columns:
+        if column.type == "id_list":
+            lists = id_lists.parse(batch[column.name])
+            columns += [lists.lists, lists.repeat]
+        else:
+            columns.append(batch[column.name])
+    return pa.RecordBatch.from_arrays(columns, schema=typed_schema(table).remove(0))
 
 
 def _parse(content: bytes, types: dict[str, pa.DataType], *, is_first: bool) -> pa.Table:
@@ -60,9 +74,10 @@ def _parse(content: bytes, types: dict[str, pa.DataType], *, is_first: bool) -> 
 
 
 def _steps() -> Iterator[Step]:
-    experiments = ibis.table(
-        {"experiment_id": "int64", "user_id": "int64", "experiment_compound_ids": "string"},
-        name=f"clean_{USER_EXPERIMENTS.name}",
-    )
-    ids = experiments.experiment_compound_ids.split(";").try_cast("array<int64>").unique()
-    yield "uses", experiments.select("experiment_id", "user_id", compound_id=ids.unnest())
+    records = validate.typed(USER_EXPERIMENTS)
+    ids = records.experiment_compound_ids
+    once = records.experiment_compound_ids_repeat.ifelse(ids.unique(), ids)
+    yield Step("clean_user_experiments", records.mutate(experiment_compound_ids=once).drop("line"), is_view=True)
+    experiments = validate.clean(USER_EXPERIMENTS)
+    uses = experiments.select("experiment_id", "user_id", compound_id=experiments.experiment_compound_ids.unnest())
+    yield Step("uses", uses, is_view=True)

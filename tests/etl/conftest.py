@@ -152,3 +152,9 @@ def write(directory: Path, **contents: str) -> Path:
     for name, content in files.items():
         (directory / f"{name}.csv").write_bytes(content.encode())
     return directory
+
+
+@pytest.fixture(params=[engines.FEW_ROWS, -1], ids=["as few rows", "as many rows"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test in both of the embedded engine's ways, however many rows there are."""
+    monkeypatch.setattr(engines, "FEW_ROWS", request.param)

@@ -92,12 +92,17 @@ def _row(table: str, header: list[str], line: Line, user_ids: set[int] | None) -
     return row
 
 
+def _items(cell: str | None) -> list[str]:
+    return [item.strip(BLANKS + "\n") for item in cell.split(";")] if cell else []
+
+
 def _is_duplicate(table: str, row: dict[str, Any], contents: dict[int, list[dict[str, Any]]]) -> bool:
     column = COLUMNS[table][0]
     same_key = contents.setdefault(row[column], [])
-    if row in same_key:
+    content = row | {name: _items(cell) for name, cell in row.items() if name.endswith("_ids")}
+    if content in same_key:
         return True
-    same_key.append(row)
+    same_key.append(content)
     if len(same_key) > 1:
         raise Wrong("duplicate_key", column, str(row[column]))
     return False
@@ -202,8 +207,7 @@ def _uses(
     uses = []
     for row in experiments:
         used = set()
-        for item in row["experiment_compound_ids"].split(";") if row["experiment_compound_ids"] else []:
-            text = item.strip(BLANKS + "\n")
+        for text in _items(row["experiment_compound_ids"]):
             if not text:
                 code = "empty_compound_id"
             elif not re.fullmatch("[+-]?[0-9]+", text) or not -(2**63) <= int(text) < 2**63:

@@ -74,8 +74,8 @@ def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: Engine) 
 
     def steps() -> Iterator[Step]:
         numbers = ibis.table({"n": "int64"}, name="numbers")
-        yield "doubled", numbers.select(n=numbers.n * 2)
-        yield "halved", ibis.table({"n": "int64"}, name="doubled").mutate(n=ibis._.n / 2)
+        yield Step("doubled", numbers.select(n=numbers.n * 2))
+        yield Step("halved", ibis.table({"n": "int64"}, name="doubled").mutate(n=ibis._.n / 2), is_view=True)
 
     def halved() -> ir.Table:
         return ibis.table({"n": "float64"}, name="halved")

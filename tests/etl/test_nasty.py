@@ -37,6 +37,7 @@ def _prepare(folder: Path, name: str) -> dict[str, Any]:
     return expected
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_nasty_dataset_ends_as_expected(name: str, service: Service, tmp_path: Path) -> None:
     expected = _prepare(tmp_path / "dataset", name)

@@ -49,10 +49,11 @@ def job_id(service: Service) -> UUID:
 # With CI set, hypothesis is deterministic by itself; otherwise it remembers what failed. It may shrink for 5 minutes.
 @pytest.mark.timeout(600)
 @settings(
-    max_examples=500,
+    max_examples=300,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+@pytest.mark.usefixtures("way")
 @given(planted=datasets())
 def test_every_planted_fault_is_told_and_the_rest_is_computed_right(
     planted: Planted, job_id: UUID, service: Service, etl_engine: Engine

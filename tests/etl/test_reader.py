@@ -54,7 +54,7 @@ def read(folder: Path, content: str | bytes, reader_class: type[Reader] = Reader
         rows: Rows = []
         defects = []
         for block in reader.blocks():
-            rows += [tuple(row.values()) for row in block.records.to_pylist()]
+            rows += [tuple(row.values()) for batch in (block.typed, block.text) for row in batch.to_pylist()]
             defects += [(defect.line, str(defect.code), defect.value) for defect in block.defects]
     return Read(rows, defects, reader.dialect)
 
@@ -193,9 +193,9 @@ def test_clean_lines_are_converted_while_they_are_parsed(name: str, tmp_path: Pa
         reader = Reader(source)
         blocks = list(reader.blocks())
 
-    assert [block.typed for block in blocks] == [True]
+    assert [len(block.text) for block in blocks] == [0]
     assert reader.keys_increase
-    assert blocks[0].records["user_id"].to_pylist() == list(range(9))
+    assert blocks[0].typed["user_id"].to_pylist() == list(range(9))
 
 
 def test_a_wrong_cell_takes_only_its_neighbours_off_the_fast_way(tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ def test_a_wrong_cell_takes_only_its_neighbours_off_the_fast_way(tmp_path: Path)
         reader = Reader(source)
         blocks = list(reader.blocks())
 
-    as_text = [block for block in blocks if not block.typed]
-    assert sum(len(block.records) for block in blocks) == 50_000
+    as_text = [block.text for block in blocks if len(block.text)]
+    assert sum(len(block.typed) + len(block.text) for block in blocks) == 50_000
     assert len(as_text) == 1
-    assert len(as_text[0].records) < 3_000
+    assert len(as_text[0]) < 3_000
     assert not reader.keys_increase
 
 

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask.testing import FlaskClient
 
-from etl import engines, features, pipeline, schema
+from etl import features, pipeline, queries, schema
 from etl.features import SUMMARY_CATALOGUE, USER_CATALOGUE, Catalogue, Tables
 from tests.conftest import InProcess
 from tests.servers import wait_until
@@ -198,17 +198,13 @@ def _new_features() -> Iterator[None]:
     def compounds_in_all(t: Tables) -> ir.Scalar:
         return t.compounds.count()
 
-    def forget_plans() -> None:
-        engines._compiled.cache_clear()
-        engines._query.cache_clear()
-
-    forget_plans()
+    queries.forget()
     try:
         yield
     finally:
         for catalogue, registered in zip(catalogues, before, strict=True):
             catalogue.features[:] = registered
-        forget_plans()
+        queries.forget()
 
 
 def test_a_new_feature_is_a_column_that_older_versions_leave_empty(in_process: InProcess, client: FlaskClient) -> None:

@@ -1,0 +1,126 @@
+"""The embedded engine's own way to the most common compound: against a count of each, and against its definition."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from etl import features, packed, validate
+from etl.engines import DuckDB
+from etl.errors import Transient
+from etl.extract import extract
+from etl.queries import Query
+from tests.bench.generate import Distribution, generate
+from tests.etl.conftest import dataset_in
+
+Result = dict[int, tuple[int, list[int]]]
+
+
+def random_experiments(
+    random: np.random.Generator, users: np.ndarray, compounds: np.ndarray
+) -> list[packed.Experiments]:
+    """Some batches; among the compounds are two that do not count."""
+    batches = []
+    listed = np.concatenate([compounds, [1, -(10**18) - 1]])
+    for _ in range(random.integers(0, 4)):
+        rows = random.integers(0, 30)
+        sizes = random.integers(0, 4, rows)
+        batches.append(packed.Experiments(random.choice(users, rows), sizes, random.choice(listed, sizes.sum())))
+    return batches
+
+
+def counted(compounds: np.ndarray, batches: list[packed.Experiments]) -> Result:
+    known = set(compounds.tolist())
+    counts: dict[int, Counter[int]] = defaultdict(Counter)
+    for batch in batches:
+        for user, compound in zip(
+            np.repeat(batch.user_ids, batch.sizes).tolist(), batch.compound_ids.tolist(), strict=True
+        ):
+            if compound in known:
+                counts[user][compound] += 1
+    return {
+        user: (max(of.values()), sorted(compound for compound in of if of[compound] == max(of.values())))
+        for user, of in counts.items()
+    }
+
+
+def found(users: np.ndarray, compounds: np.ndarray, batches: list[packed.Experiments], directory: Path) -> Result:
+    result: Result = {}
+    uses_max = sum(int(batch.sizes.sum()) for batch in batches)
+    for part in packed.most_common(users, compounds, iter(batches), uses_max=uses_max, directory=directory):
+        ends = np.cumsum(part.sizes)
+        for user, uses, places in zip(part.user_ids, part.uses, np.split(part.compounds, ends[:-1]), strict=True):
+            assert user not in result, "a user is told once"
+            result[int(user)] = (int(uses), np.sort(compounds)[places].tolist())
+    assert list(result) == sorted(result)
+    return result
+
+
+@pytest.mark.parametrize("spread", [100, 10**18])
+@pytest.mark.parametrize("part_bytes", [16, 200, 1 << 27])
+@pytest.mark.parametrize("slice_keys", [1, 7, 1 << 21])
+def test_every_user_gets_what_counting_gives(
+    spread: int, part_bytes: int, slice_keys: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the keys are sorted in memory or in files, whether ids lie close together or far from each other."""
+    monkeypatch.setattr(packed, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(packed, "_SLICE_KEYS", slice_keys)
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        users = np.unique(random.integers(-spread, spread, random.integers(1, 9)))
+        compounds = np.unique(random.integers(-spread, spread, random.integers(1, 7)))
+        batches = random_experiments(random, users, compounds)
+
+        assert found(users, compounds, batches, tmp_path) == counted(compounds, batches)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_compound_counts_where_none_is_accepted(tmp_path: Path) -> None:
+    batch = packed.Experiments(np.array([7]), np.array([2]), np.array([1, 2]))
+
+    assert found(np.array([7]), np.array([], np.int64), [batch], tmp_path) == {}
+
+
+def test_work_that_is_interrupted_ends(tmp_path: Path, etl_engine: DuckDB) -> None:
+    batch = packed.Experiments(np.array([7]), np.array([1]), np.array([1]))
+    etl_engine.interrupt()
+
+    with pytest.raises(Transient, match="interrupted"):
+        list(
+            packed.most_common(
+                np.array([7]),
+                np.array([1]),
+                iter([batch]),
+                uses_max=1,
+                directory=tmp_path,
+                check=etl_engine.refuse_interruption,
+            )
+        )
+
+
+@pytest.mark.parametrize("distribution", [Distribution(), Distribution(favourites=5), Distribution(to_one_user=0.5)])
+def test_the_own_way_comes_to_what_the_definition_says(
+    distribution: Distribution, tmp_path: Path, etl_engine: DuckDB
+) -> None:
+    generate(tmp_path, experiments=5_000, users=100, compounds=30, shuffled=True, seed=3, distribution=distribution)
+    extract(dataset_in(tmp_path), etl_engine, lambda *_: None)
+    etl_engine.make(validate.steps)
+    name = "feature_most_common_compound_id"
+    [definition] = [step for step in features.steps() if step.name == name]
+
+    def defined() -> Iterator[validate.Step]:
+        yield definition._replace(name="defined")
+
+    etl_engine.make(defined)
+    packed.make_most_common_compound(etl_engine, Query(name, "of no use here"))
+
+    def rows(table: str) -> list[Any]:
+        columns = ", ".join(definition.expression.columns)
+        found: list[Any] = etl_engine.table(f"SELECT {columns} FROM {table} ORDER BY user_id").to_pylist()  # noqa: S608
+        return found
+
+    assert rows(name) == rows("defined")
+    assert len(rows(name)) == 100
