@@ -3,6 +3,7 @@
 import argparse
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,40 @@ _SIZES = np.array([0.25, 0.35, 0.27, 0.11, 0.02])
 _OPTIONS = pyarrow.csv.WriteOptions(quoting_style="none")
 
 
-def generate(directory: Path, *, experiments: int, users: int, compounds: int, shuffled: bool, seed: int) -> None:
+@dataclass(frozen=True)
+class Distribution:
+    """Who makes experiments, and with what.
+
+    `to_one_user` is the part of all experiments that one user makes; with `favourites`, each user takes compounds of so
+    many only.
+    """
+
+    to_one_user: float = 0.0
+    favourites: int = 0
+
+    def draw_users(self, rows: int, users: int, random: np.random.Generator) -> np.ndarray:
+        drawn = random.integers(1, users + 1, rows)
+        return np.where(random.random(rows) < self.to_one_user, users // 2 + 1, drawn) if self.to_one_user else drawn
+
+    def draw_compounds(self, of_users: np.ndarray, compounds: int, random: np.random.Generator) -> np.ndarray:
+        if not self.favourites:
+            return random.integers(1, compounds + 1, len(of_users))
+        return (of_users * 7919 + random.integers(0, self.favourites, len(of_users))) % compounds + 1
+
+
+EVEN = Distribution()
+
+
+def generate(
+    directory: Path,
+    *,
+    experiments: int,
+    users: int,
+    compounds: int,
+    shuffled: bool,
+    seed: int,
+    distribution: Distribution = EVEN,
+) -> None:
     """Write the three files, all lines valid; `shuffled`: experiment ids and users in no order."""
     directory.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
@@ -29,12 +63,13 @@ def generate(directory: Path, *, experiments: int, users: int, compounds: int, s
     with pyarrow.csv.CSVWriter(directory / "user_experiments.csv", _schema(), write_options=_OPTIONS) as writer:
         for start in range(0, experiments, CHUNK):
             chunk = ids[start : start + CHUNK]
+            of_users = distribution.draw_users(len(chunk), users, random)
             writer.write(
                 pa.table(
                     [
                         chunk,
-                        random.integers(1, users + 1, len(chunk)),
-                        _lists(len(chunk), compounds, random),
+                        of_users,
+                        _lists(of_users, lambda of: distribution.draw_compounds(of, compounds, random), random),
                         random.integers(1, 10_000, len(chunk)) / 10,
                     ],
                     schema=_schema(),
@@ -53,10 +88,12 @@ def _schema() -> pa.Schema:
     )
 
 
-def _lists(rows: int, compounds: int, random: np.random.Generator) -> pa.Array:
-    sizes = random.choice(np.arange(1, _COMPOUNDS_MAX + 1), rows, p=_SIZES / _SIZES.sum())
+def _lists(
+    of_users: np.ndarray, compounds_of: Callable[[np.ndarray], np.ndarray], random: np.random.Generator
+) -> pa.Array:
+    sizes = random.choice(np.arange(1, _COMPOUNDS_MAX + 1), len(of_users), p=_SIZES / _SIZES.sum())
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    items = pc.cast(pa.array(random.integers(1, compounds + 1, offsets[-1])), pa.string())
+    items = pc.cast(pa.array(compounds_of(np.repeat(of_users, sizes))), pa.string())
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items), ";")
 
 
