@@ -17,7 +17,9 @@ CONNECTIONS = 8
 class Services:
     settings: Settings
     engine: sa.Engine
-    looks: sa.Engine  # the same connections, for a single statement that needs no transaction around it
+    # The same connections, for one short statement without a transaction around it; a server that takes longer for it
+    # than to answer a ping is taken for one that hangs.
+    looks: sa.Engine
     bell: queue.Bell
     redis: "redis.Redis"
     watch: Watch

@@ -19,7 +19,8 @@ from etl.validate import Step
 
 BATCH_ROWS = 100_000
 
-# Up to here tables are made in less time than it takes to plan a view wherever it is read.
+# Where no more rows than this were read, of all files together, tables are made in less time than it takes to plan a
+# view wherever it is read.
 FEW_ROWS = 100_000
 
 _INTERRUPTED = "the query was interrupted"
@@ -37,7 +38,7 @@ class DuckDB:
     def __init__(self, connection: duckdb.DuckDBPyConnection, threads: int, spill_directory: Path) -> None:
         self._connection = connection
         self._interrupted = False
-        self._rows = 0  # appended so far
+        self._rows_appended = 0
         self.threads = threads
         self.spill_directory = spill_directory
 
@@ -70,12 +71,12 @@ class DuckDB:
     def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
         self._connection.register("_batch", rows)
         self._connection.execute(f"INSERT INTO {name} FROM _batch")
-        self._rows += len(rows)
+        self._rows_appended += len(rows)
         self._connection.unregister("_batch")
 
     def make(self, steps: Callable[[], Iterator[Step]]) -> None:
         """Make the table of each step, in order."""
-        are_many = self._rows > FEW_ROWS
+        are_many = self._rows_appended > FEW_ROWS
         for query in queries.of_steps(steps, self.dialect):
             own_way = self.own_ways.get(query.name)
             if own_way and are_many:

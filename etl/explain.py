@@ -87,7 +87,7 @@ def _accepted_lines(question: Question, table: Table, user_id: int | None = None
         raise _changed(table) from error
     if sha256 != question.sha256s[table.file]:
         raise _changed(table)
-    found = pa.concat_tables([_schema(table).empty_table(), *blocks])
+    found = pa.concat_tables([_schema(table).empty_table(), *blocks]).sort_by("line")
     repeats = {LineCode.DUPLICATE_KEY}
     found = _without(found, question.rejected(table, set(LineCode) - repeats))
     # What follows the first line of a key is a duplicate, also where that line was itself refused for its key.

@@ -15,6 +15,9 @@ from etl.reader import Block, Reader, text_schema, typed_schema
 FILES_SCHEMA = pa.schema([("file", pa.string()), ("keys_increase", pa.bool_())])
 DEFECTS_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("code", pa.string()), ("value", pa.string())])
 
+# More would only wait for who takes their blocks, each with some 20 MB.
+PARSERS_MAX = 4
+
 # done, total, unit
 Progress = Callable[[int, int, str], None]
 
@@ -40,7 +43,7 @@ def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputF
     inputs = []
     for table in TABLES:
         with dataset.open(table) as source:
-            reader = Reader(source, parsers=engine.threads)
+            reader = Reader(source, parsers=min(engine.threads, PARSERS_MAX))
             for block in reader.blocks():
                 tables.append(table, block)
                 progress(done + source.bytes_read, max(total, done + source.bytes_read), "bytes")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PART_BYTES = 128 << 20
 _SLICE_KEYS = 1 << 21
 
+_PARTS_MAX = 256  # files that are open at the same time
+
 # A table of codes may be so much larger than the number of ids, or than that.
 _SPARSE, _SMALL = 4, 1 << 20
 
@@ -61,6 +63,7 @@ def make_lines_with_wrong_items(engine: "DuckDB", query: Query) -> None:
 def make_most_common_compound(engine: "DuckDB", query: Query) -> None:
     [users] = engine.table("SELECT user_id FROM clean_users").columns
     compounds, names = engine.table("SELECT compound_id, compound_name FROM clean_compounds ORDER BY 1").columns
+    per_user = "SELECT user_id, sum(len(experiment_compound_ids))::BIGINT"
     lists = "FROM clean_user_experiments WHERE len(experiment_compound_ids) > 0"
     [uses_max] = engine.table(f"SELECT coalesce(sum(len(experiment_compound_ids)), 0)::BIGINT {lists}").columns
     experiments = engine.query(f"SELECT user_id, experiment_compound_ids {lists}")
@@ -70,6 +73,7 @@ def make_most_common_compound(engine: "DuckDB", query: Query) -> None:
         compounds.to_numpy(),
         (_experiments(*batch.columns) for batch in experiments),
         uses_max=uses_max[0].as_py(),
+        uses_per_user=lambda: _uses_per_user(*engine.table(f"{per_user} {lists} GROUP BY user_id").columns),
         directory=engine.spill_directory,
         check=engine.refuse_interruption,
     ):
@@ -94,6 +98,10 @@ def _experiments(user_ids: pa.Array, lists: pa.ListArray) -> Experiments:
         sizes = np.bincount(pc.list_parent_indices(lists).filter(known), minlength=len(lists))
         compound_ids = compound_ids.filter(known)
     return Experiments(user_ids.to_numpy(), sizes, compound_ids.to_numpy())
+
+
+def _uses_per_user(user_ids: pa.ChunkedArray, uses: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    return user_ids.to_numpy(), uses.to_numpy()
 
 
 def _rows(found: MostCommon, compounds: pa.ChunkedArray, names: pa.ChunkedArray) -> pa.Table:
@@ -138,13 +146,14 @@ def most_common(
     experiments: Iterator[Experiments],
     *,
     uses_max: int,
+    uses_per_user: Callable[[], tuple[np.ndarray, np.ndarray]],
     directory: Path,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[MostCommon]:
-    """Yield the most common compounds of all users with any, ascending; other ids than these count for nothing.
+    """Yield the most common compounds of all users with any, ascending; other compounds than these count for nothing.
 
-    There are at most `uses_max` uses; files are made in `directory`. `check` is called every second or so; what it
-    raises ends the work.
+    There are at most `uses_max` uses. Where they are too many, `uses_per_user` is asked who has how many, and files are
+    made in `directory`. `check` is called every second or so; what it raises ends the work.
     """
     keys = _Keys(Codes(users), Codes(compounds))
     with ExitStack() as stack:
@@ -152,11 +161,11 @@ def most_common(
         if uses_max * keys.dtype.itemsize <= PART_BYTES:
             parts = _InMemory(keys, uses_max)
         else:
-            parts = _InFiles(keys, uses_max, directory, stack)
+            parts = _InFiles(keys, keys.parts(uses_max, *uses_per_user()), directory, stack)
         for some in experiments:
             parts.add(keys.of(some))
         for pieces in parts.pieces():
-            for unique, counts in _counted(keys, pieces):
+            for unique, counts in _counted(keys, pieces, check):
                 check()
                 yield keys.winners(unique, counts)
 
@@ -167,9 +176,19 @@ class _Keys:
     def __init__(self, users: Codes, compounds: Codes) -> None:
         self._users, self._compounds = users, compounds
         span = len(users) * len(compounds)
-        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint32 if span <= 1 << 32 else np.uint64)
+        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint32 if span < 1 << 32 else np.uint64)
         self.per_user = self.dtype.type(max(1, len(compounds)))
-        self.users = len(users)
+
+    def parts(self, uses_max: int, user_ids: np.ndarray, uses: np.ndarray) -> np.ndarray:
+        """Return the first key of every part but the first; a part has about PART_BYTES, or a user who has more."""
+        parts = min(-(-uses_max * self.dtype.itemsize // PART_BYTES), _PARTS_MAX)
+        per_user = np.zeros(len(self._users))
+        per_user[self._users.of(user_ids)] = uses
+        until = np.cumsum(per_user)
+        firsts = np.unique(np.searchsorted(until, np.arange(1, parts) * (until[-1] / parts), side="right"))
+        firsts = firsts[firsts < len(self._users)].astype(self.dtype)
+        keys: np.ndarray = firsts * self.per_user
+        return keys
 
     def of(self, some: Experiments) -> np.ndarray:
         compounds = self._compounds.of(some.compound_ids)
@@ -214,18 +233,15 @@ class _InMemory:
 
 
 class _InFiles:
-    """Parts of about PART_BYTES, each with the keys of as many users; where one has very many, in several pieces."""
+    """Parts of whole users, each read in pieces of PART_BYTES: one, unless a user has more than that."""
 
-    def __init__(self, keys: _Keys, uses_max: int, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, keys: _Keys, firsts: np.ndarray, directory: Path, stack: ExitStack) -> None:
         self._dtype = keys.dtype
-        parts = -(-uses_max * keys.dtype.itemsize // PART_BYTES)
-        users = -(-keys.users // parts)
+        self._firsts = firsts
         self._files: list[IO[bytes]] = [
             stack.enter_context(TemporaryFile(dir=directory))  # noqa: SIM115 - the stack closes it
-            for _ in range(parts)
+            for _ in range(len(firsts) + 1)
         ]
-        firsts = np.arange(1, parts, dtype=np.uint64) * np.uint64(users) * np.uint64(keys.per_user)
-        self._firsts = np.minimum(firsts, np.iinfo(keys.dtype).max).astype(keys.dtype)
 
     def add(self, keys: np.ndarray) -> None:
         keys.sort()
@@ -243,7 +259,9 @@ class _InFiles:
             yield np.frombuffer(bytearray(content), self._dtype)
 
 
-def _counted(keys: _Keys, pieces: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _counted(
+    keys: _Keys, pieces: Iterator[np.ndarray], check: Callable[[], None]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the different keys of a part, ascending, and how often each occurs; a user's are never separated."""
     piece = next(pieces, None)
     following = next(pieces, None)
@@ -255,6 +273,7 @@ def _counted(keys: _Keys, pieces: Iterator[np.ndarray]) -> Iterator[tuple[np.nda
         return
     unique, counts = _runs(piece)
     while following is not None:
+        check()
         following.sort()
         unique, counts = _together(unique, counts, *_runs(following))
         following = next(pieces, None)

@@ -32,11 +32,18 @@ class Query(NamedTuple):
     is_view: bool = False
 
 
-@cache
 def version() -> str:
     """Name the pipeline: any change of its source is another version."""
+    return _VERSION
+
+
+def _sha256_of_sources() -> str:
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+# Read when the code itself is: a source that changes while the process runs is not what it runs.
+_VERSION = _sha256_of_sources()
 
 
 @cache
@@ -87,6 +94,11 @@ def _write(path: Path, text: str) -> None:
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).replace(path)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                os.fchmod(descriptor, 0o644)  # as byte code: who runs the service is not who has installed it
+                file.write(text)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink()
+            raise

@@ -93,31 +93,40 @@ class Bell:
         self._one_at_a_time = Lock()
         self._silent_until = 0.0
         self._waiting: SimpleQueue[UUID] = SimpleQueue()
-        self._is_rung = False
+        self._starting = Lock()  # not the other one, which is held while Redis is waited for
+        self._rings = False
 
     def ring_soon(self, job_id: UUID) -> None:
         """Have it rung by a thread: Celery takes as long to send a message as Postgres to insert the job."""
         self._waiting.put(job_id)
-        with self._one_at_a_time:
-            if not self._is_rung:
-                self._is_rung = True
+        with self._starting:
+            if self._rings:
+                return
+            try:
                 Thread(target=self._ring_while_somebody_waits, name="bell", daemon=True).start()
+            except RuntimeError as error:  # no more threads: the next one may have one
+                log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job_id)})
+            else:
+                self._rings = True
 
     def _ring_while_somebody_waits(self) -> None:
         while True:
             try:
-                job_id = self._waiting.get_nowait()
+                self._ring_or_say_so(self._waiting.get_nowait())
             except Empty:
-                with self._one_at_a_time:
-                    self._is_rung = not self._waiting.empty()
-                    if not self._is_rung:
+                with self._starting:
+                    self._rings = not self._waiting.empty()
+                    if not self._rings:
                         return
-                continue
-            try:
-                self.ring(job_id)
-            except Unreachable as error:
-                # The row is the promise.
-                log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job_id)})
+
+    def _ring_or_say_so(self, job_id: UUID) -> None:
+        """The row is the promise."""
+        try:
+            self.ring(job_id)
+        except Unreachable as error:
+            log.warning("the sweeper will ring: %s", error, extra={"job_id": str(job_id)})
+        except Exception:
+            log.exception("the sweeper will ring", extra={"job_id": str(job_id)})
 
     def ring(self, job_id: UUID) -> None:
         """Tell a worker to look at the job. Raises Unreachable; a job is safe without this."""

@@ -152,6 +152,23 @@ def test_a_line_that_repeats_a_refused_one_is_no_evidence(client: FlaskClient, i
     assert body["explanation"]["total_experiments"] == [{"file": "user_experiments.csv", "count": 1, "lines": [6]}]
 
 
+def test_of_two_lines_with_one_key_the_first_is_evidence_however_its_list_is_written(
+    client: FlaskClient, in_process: InProcess
+) -> None:
+    """A list with `01` is looked at apart from those that are plain numbers."""
+    write(
+        in_process.settings.data_dir,
+        user_experiments="experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"
+        "1,1,01,1.5\n1,1,1,1.5\n2,1,1,1.5\n",
+    )
+    in_process.run(max_rejected_ratio=1)
+
+    explained = client.get(f"{PATH}/1?explain=true").get_json()
+
+    [told] = explained["explanation"]["total_experiments"]
+    assert (explained["total_experiments"], told["lines"]) == (2, [2, 4])
+
+
 def test_ids_in_lists_are_found_however_they_are_written(client: FlaskClient, in_process: InProcess) -> None:
     ids = ";".join(str(id_) for id_ in range(10, 60_000))
     header = "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n"

@@ -35,6 +35,16 @@ def test_everything_runs_as_one_unprivileged_user_also_without_any_privilege(con
     assert container.execute("tr '\\0' ' ' </proc/1/cmdline").split()[1].endswith("supervisord")
 
 
+def test_the_pipelines_queries_are_compiled_when_the_image_is_made(image: str) -> None:
+    """Whoever runs it: what the build wrote must be there to read for the service's user."""
+    look = (
+        "from etl import features, queries, validate; queries._sql = None;"
+        "print(len(queries.of_steps(validate.steps, 'duckdb') + queries.of_steps(features.steps, 'duckdb')))"
+    )
+
+    assert int(docker("run", "--rm", "--entrypoint", "python", image, "-c", look).stdout) > 10
+
+
 def test_features_and_history_survive_the_container(containers: Containers) -> None:
     volume = containers.volume()
     first = containers.start_ready("--volume", f"{volume}:/var/lib/experiment-etl")

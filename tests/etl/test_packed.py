@@ -47,10 +47,22 @@ def counted(compounds: np.ndarray, batches: list[packed.Experiments]) -> Result:
     }
 
 
+def uses_per_user(users: np.ndarray, batches: list[packed.Experiments]) -> tuple[np.ndarray, np.ndarray]:
+    return users, np.array([sum(int(of.sizes[of.user_ids == user].sum()) for of in batches) for user in users])
+
+
 def found(users: np.ndarray, compounds: np.ndarray, batches: list[packed.Experiments], directory: Path) -> Result:
     result: Result = {}
     uses_max = sum(int(batch.sizes.sum()) for batch in batches)
-    for part in packed.most_common(users, compounds, iter(batches), uses_max=uses_max, directory=directory):
+    parts = packed.most_common(
+        users,
+        compounds,
+        iter(batches),
+        uses_max=uses_max,
+        uses_per_user=lambda: uses_per_user(users, batches),
+        directory=directory,
+    )
+    for part in parts:
         ends = np.cumsum(part.sizes)
         for user, uses, places in zip(part.user_ids, part.uses, np.split(part.compounds, ends[:-1]), strict=True):
             assert user not in result, "a user is told once"
@@ -78,6 +90,22 @@ def test_every_user_gets_what_counting_gives(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_parts_are_of_one_size_however_unevenly_uses_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "PART_BYTES", 4 * 100)
+    users = np.arange(1000)
+    uses = np.where(users < 20, 50, 0)
+    keys = packed._Keys(packed.Codes(users), packed.Codes(np.arange(10)))
+
+    firsts = keys.parts(int(uses.sum()), users, uses) // keys.per_user
+
+    assert max(map(np.sum, np.split(uses, firsts.astype(int)))) <= 150
+    assert len(firsts) == 9
+
+
+def test_every_own_way_is_to_a_step_that_there_is() -> None:
+    assert set(DuckDB.own_ways) <= {step.name for steps in (validate.steps, features.steps) for step in steps()}
+
+
 def test_no_compound_counts_where_none_is_accepted(tmp_path: Path) -> None:
     batch = packed.Experiments(np.array([7]), np.array([2]), np.array([1, 2]))
 
@@ -95,6 +123,7 @@ def test_work_that_is_interrupted_ends(tmp_path: Path, etl_engine: DuckDB) -> No
                 np.array([1]),
                 iter([batch]),
                 uses_max=1,
+                uses_per_user=lambda: (np.array([7]), np.array([1])),
                 directory=tmp_path,
                 check=etl_engine.refuse_interruption,
             )

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -183,11 +185,20 @@ def test_the_bell_rings(settings: Settings) -> None:
     assert [message["headers"]["id"] for message in _messages(settings.redis_url)] == [str(job_id)]
 
 
-def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings) -> None:
+def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     bell, job_ids = queue.Bell(settings), [uuid6.uuid7() for _ in range(50)]
+    all_have_asked = Event()
+    send = queue.ring
+
+    def send_late(app: Celery, job_id: UUID) -> None:
+        assert all_have_asked.wait(60)
+        send(app, job_id)
+
+    monkeypatch.setattr(queue, "ring", send_late)
 
     for job_id in job_ids:
         bell.ring_soon(job_id)
+    all_have_asked.set()
 
     def rung() -> list[str]:
         return [message["headers"]["id"] for message in _messages(settings.redis_url)]
@@ -207,6 +218,26 @@ def test_a_bell_that_is_asked_for_in_vain_says_so(tmp_path: Path, caplog: pytest
     wait_until(lambda: len(caplog.records) == len(job_ids), "each is told")
     assert {record.job_id for record in caplog.records} == set(map(str, job_ids))  # type: ignore[attr-defined]
     assert all("the sweeper will ring" in record.message for record in caplog.records)
+
+
+def test_a_bell_goes_on_after_whatever_went_wrong(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    bell, job_id = queue.Bell(settings), uuid6.uuid7()
+    send = queue.ring
+    asked: list[UUID] = []
+
+    def fail_first(app: Celery, job_id: UUID) -> None:
+        asked.append(job_id)
+        if len(asked) == 1:
+            raise ValueError("never seen before")
+        send(app, job_id)
+
+    monkeypatch.setattr(queue, "ring", fail_first)
+    bell.ring_soon(uuid6.uuid7())
+    wait_until(lambda: asked, "the first was asked for")
+    bell.ring_soon(job_id)
+
+    wait_until(lambda: [message["headers"]["id"] for message in _messages(settings.redis_url)], "the second is rung")
+    assert [message["headers"]["id"] for message in _messages(settings.redis_url)] == [str(job_id)]
 
 
 def test_a_bell_that_was_in_vain_is_left_alone_for_a_while(
