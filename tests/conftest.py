@@ -18,6 +18,7 @@ import psycopg2
 import pytest
 import redis
 import sqlalchemy as sa
+from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
@@ -126,6 +127,17 @@ def client(settings: Settings) -> Iterator[FlaskClient]:
     app = create_app(settings)
     with app.test_client() as client:
         yield client
+    end(app)
+
+
+def await_silence(app: Flask) -> None:
+    """Wait until every job that was submitted has been rung."""
+    bell = app.extensions["services"].bell
+    wait_until(lambda: not bell._rings, "the bell is silent")
+
+
+def end(app: Flask) -> None:
+    await_silence(app)  # or it would ring in the next test
     app.extensions["services"].engine.dispose()
 
 

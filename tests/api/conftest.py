@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api import create_app
+from tests.conftest import end
 from worker.settings import Settings
 
 DEAD_REDIS = "unix:///nonexistent/redis.sock?db=0"
@@ -27,7 +28,7 @@ def client_with(settings: Settings) -> Iterator[ClientWith]:
 
         def make(**changes: Any) -> FlaskClient:
             app = create_app(replace(settings, **changes))
-            clients.callback(app.extensions["services"].engine.dispose)
+            clients.callback(end, app)
             return clients.enter_context(app.test_client())
 
         yield make

@@ -3,7 +3,7 @@
 from flask.testing import FlaskClient
 
 from tests.api.conftest import ClientWith, problem
-from tests.conftest import InProcess
+from tests.conftest import InProcess, await_silence
 from worker.jobs import Job
 
 
@@ -72,6 +72,7 @@ def test_a_retry_is_rung_for(client: FlaskClient, in_process: InProcess) -> None
 
     client.post(_path(job, "retry"))
 
+    await_silence(client.application)
     assert client.application.extensions["services"].redis.llen("jobs") == 1
 
 
