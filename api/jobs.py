@@ -1,6 +1,5 @@
 """Jobs: submit, list, show, cancel, retry."""
 
-import logging
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -22,7 +21,6 @@ from worker.jobs import AlreadyFinished, IdempotencyConflict, Job, QueueFull, Re
 from worker.settings import DEFAULT_DATASET, ENGINES
 
 bp = Blueprint("jobs", __name__, url_prefix="/api/v1/jobs")
-log = logging.getLogger(__name__)
 
 WAIT_MAX_S = 30
 RETRY_AFTER_S = 1

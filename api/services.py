@@ -10,7 +10,7 @@ from api.waiting import Watch
 from worker import database, queue
 from worker.settings import Settings
 
-CONNECTIONS = 8
+CONNECTIONS = 16
 
 
 @dataclass(frozen=True)

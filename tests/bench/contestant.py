@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+
 from tests.etl.peak import peak_bytes
 
 SERVICE = "service"
@@ -28,6 +30,16 @@ SCRIPTS = {
     "postgres": ("psycopg2",),
 }
 _LOOK_S = 0.05
+
+# What a script finds empty.
+_TABLE = """
+    DROP TABLE IF EXISTS {table};
+    CREATE TABLE {table} (
+        user_id bigint, name text, email text, signup_date date, total_experiments bigint,
+        average_run_time double precision, most_common_compound_id bigint, most_common_compound_name text,
+        most_common_compound_uses bigint, most_common_compound_ids bigint[], experiment_share double precision
+    )
+"""
 
 
 def main(contestant: str, directory: str, url: str) -> None:
@@ -45,6 +57,10 @@ def table_of(script: str) -> str:
 def _script(name: str, directory: str, url: str, folder: Path) -> dict[str, Any]:
     for module in SCRIPTS[name]:
         importlib.import_module(module)
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_TABLE.format(table=table_of(name)))
+    connection.close()
     sys.argv = [name, directory, url, table_of(name)]
     with _measured(folder) as measured:
         runpy.run_module(f"tests.bench.scripts.with_{name}")

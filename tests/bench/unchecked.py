@@ -77,7 +77,9 @@ def _steps() -> Iterator[Step]:
     records = validate.typed(USER_EXPERIMENTS)
     ids = records.experiment_compound_ids
     once = records.experiment_compound_ids_repeat.ifelse(ids.unique(), ids)
-    yield Step("clean_user_experiments", records.mutate(experiment_compound_ids=once).drop("line"), is_view=True)
+    clean = records.select("experiment_id", "user_id", "experiment_run_time", experiment_compound_ids=once)
+    yield Step("clean_user_experiments", clean, is_view=True)
     experiments = validate.clean(USER_EXPERIMENTS)
     uses = experiments.select("experiment_id", "user_id", compound_id=experiments.experiment_compound_ids.unnest())
     yield Step("uses", uses, is_view=True)
+    yield Step("use_count", validate.uses().agg(uses=validate.uses().count()))

@@ -49,7 +49,7 @@ def job_id(service: Service) -> UUID:
 # With CI set, hypothesis is deterministic by itself; otherwise it remembers what failed. It may shrink for 5 minutes.
 @pytest.mark.timeout(600)
 @settings(
-    max_examples=300,
+    max_examples=500,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -187,10 +187,11 @@ def test_the_bell_rings(settings: Settings) -> None:
 
 def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     bell, job_ids = queue.Bell(settings), [uuid6.uuid7() for _ in range(50)]
-    all_have_asked = Event()
+    is_ringing, all_have_asked = Event(), Event()
     send = queue.ring
 
     def send_late(app: Celery, job_id: UUID) -> None:
+        is_ringing.set()
         assert all_have_asked.wait(60)
         send(app, job_id)
 
@@ -198,6 +199,7 @@ def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings, monkeypa
 
     for job_id in job_ids:
         bell.ring_soon(job_id)
+        assert is_ringing.wait(60)
     all_have_asked.set()
 
     def rung() -> list[str]:

@@ -58,12 +58,6 @@ with TemporaryDirectory() as folder:
     engine.execute(f"COPY result TO '{result}' (HEADER false)")
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor, result.open("rb") as file:
-        cursor.execute(f"DROP TABLE IF EXISTS {table}")
-        cursor.execute(
-            f"CREATE TABLE {table} (user_id bigint, name text, email text, signup_date date, total_experiments bigint,"
-            " average_run_time double precision, most_common_compound_id bigint, most_common_compound_name text,"
-            " most_common_compound_uses bigint, most_common_compound_ids bigint[], experiment_share double precision)"
-        )
         cursor.copy_expert(f"COPY {table} FROM STDIN (FORMAT csv)", file)
         cursor.execute(f"ALTER TABLE {table} ADD PRIMARY KEY (user_id)")
     connection.close()

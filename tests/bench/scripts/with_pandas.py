@@ -41,12 +41,6 @@ columns = [
 
 connection = psycopg2.connect(url)
 with connection, connection.cursor() as cursor:
-    cursor.execute(f"DROP TABLE IF EXISTS {table}")
-    cursor.execute(
-        f"CREATE TABLE {table} (user_id bigint, name text, email text, signup_date date, total_experiments bigint,"
-        " average_run_time double precision, most_common_compound_id bigint, most_common_compound_name text,"
-        " most_common_compound_uses bigint, most_common_compound_ids bigint[], experiment_share double precision)"
-    )
     execute_values(
         cursor, f"INSERT INTO {table} VALUES %s", rows[columns].itertuples(index=False, name=None), page_size=1000
     )

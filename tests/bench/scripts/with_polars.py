@@ -55,12 +55,6 @@ rows.write_csv(buffer, include_header=False)
 buffer.seek(0)
 connection = psycopg2.connect(url)
 with connection, connection.cursor() as cursor:
-    cursor.execute(f"DROP TABLE IF EXISTS {table}")
-    cursor.execute(
-        f"CREATE TABLE {table} (user_id bigint, name text, email text, signup_date date, total_experiments bigint,"
-        " average_run_time double precision, most_common_compound_id bigint, most_common_compound_name text,"
-        " most_common_compound_uses bigint, most_common_compound_ids bigint[], experiment_share double precision)"
-    )
     cursor.copy_expert(f"COPY {table} FROM STDIN (FORMAT csv)", buffer)
     cursor.execute(f"ALTER TABLE {table} ADD PRIMARY KEY (user_id)")
 connection.close()

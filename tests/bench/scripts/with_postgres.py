@@ -53,7 +53,6 @@ with connection, connection.cursor() as cursor:
         with (directory / f"{name}.csv").open("rb") as file:
             cursor.copy_expert(f"COPY {name} FROM STDIN (FORMAT csv, HEADER)", file)
         cursor.execute(f"ANALYZE {name}")
-    cursor.execute(f"DROP TABLE IF EXISTS {table}")
-    cursor.execute(f"CREATE TABLE {table} AS {QUERY}")
+    cursor.execute(f"INSERT INTO {table} {QUERY}")
     cursor.execute(f"ALTER TABLE {table} ADD PRIMARY KEY (user_id)")
 connection.close()
