@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from etl.contract import ITEM_BLANKS
 
-_ITEM = "(0|[1-9][0-9]{0,17})"
+_DIGITS_MAX = 18  # so many always fit into 64 bits
+_ITEM = f"(0|[1-9][0-9]{{0,{_DIGITS_MAX - 1}}})"
 _LIST = f"^{_ITEM}(;{_ITEM})*$"
 _BLANKS = rf"[{ITEM_BLANKS}]*"
 _ZERO, _SEPARATOR = ord("0"), ord(";")
@@ -21,7 +22,8 @@ class IdLists(NamedTuple):
     """The lists of the cells that `plain` marks (or of all), and whether an id occurs in one more than once.
 
     A cell is plain where each item is a number written in the one way that its text could be told again from: no sign,
-    no leading zero, nothing missing. Blanks around items do not count; a null is a plain cell and a null list.
+    no leading zero, nothing missing, 18 digits at most. Blanks around items do not count; a null is a plain cell and a
+    null list.
     """
 
     lists: pa.ListArray
@@ -36,9 +38,12 @@ def parse(cells: pa.StringArray) -> IdLists:
         text = characters(cells)
     if _are_plain(cells, text):
         try:
-            return _parsed(cells, None)
+            found = _parsed(cells, None)
         except pa.ArrowInvalid:
             pass  # one is too large, or no number at all
+        else:
+            if found.lists.values.to_numpy().max(initial=0) < 10**_DIGITS_MAX:
+                return found
     plain = pc.fill_null(pc.match_substring_regex(cells, _LIST), fill_value=True)
     return _parsed(cells, None) if pc.all(plain).as_py() else _parsed(cells.filter(plain), plain)
 

@@ -40,9 +40,9 @@ def containers(image: str) -> Iterator[Containers]:
 
 @pytest.fixture(scope="session")
 def large_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough experiments for a job to last some seconds."""
+    """Enough experiments for a job to last several seconds, however fast the machine."""
     directory = tmp_path_factory.mktemp("large")
-    generate(directory, experiments=1_500_000, users=20_000, compounds=500, shuffled=False, seed=1)
+    generate(directory, experiments=6_000_000, users=20_000, compounds=500, shuffled=False, seed=1)
     for path in [directory, *directory.parents[:2], *directory.iterdir()]:
         path.chmod(0o755)  # the service's user is another one than the one who runs the tests
     return directory

@@ -34,6 +34,16 @@ def test_lists_are_what_a_look_at_each_item_says(cells: list[str | None]) -> Non
     assert found.repeat.to_pylist() == [len(set(ids or [])) < len(ids or []) for ids in expected]
 
 
+@pytest.mark.parametrize("beside", ["1", "01"])
+def test_what_is_plain_does_not_depend_on_the_cells_beside_it(beside: str) -> None:
+    largest, larger = str(10**18 - 1), str(10**18)
+
+    found = id_lists.parse(pa.array([largest, larger, beside]))
+
+    assert found.plain is not None
+    assert found.plain.to_pylist() == [True, False, beside == "1"]
+
+
 @pytest.mark.parametrize("size", [2, 16, 17, 1000])
 def test_an_id_that_is_repeated_is_found_however_long_the_list(size: int) -> None:
     ids = list(map(str, range(1, size)))
