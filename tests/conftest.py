@@ -20,6 +20,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import settings as profile
 
 from api import create_app
 from tests import servers
@@ -32,6 +33,10 @@ from worker.tasks import Runner
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data"
 TEMPLATE = "template_experiment_etl"
+
+# How long an example may take is for benchmarks to say; else as Hypothesis has it, which differs in CI.
+profile.register_profile("no deadline", deadline=None)
+profile.load_profile("no deadline")
 
 
 def missing(what: str) -> NoReturn:

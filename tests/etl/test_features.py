@@ -133,7 +133,7 @@ IDS = st.integers(-(2**63), 2**63 - 1)
 EXPERIMENT = st.tuples(st.integers(0, 5), st.lists(st.integers(0, 6), max_size=6), st.integers(0, 10**6))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     user_ids=st.lists(IDS, min_size=6, max_size=6, unique=True),
     compound_ids=st.lists(IDS, min_size=7, max_size=7, unique=True),

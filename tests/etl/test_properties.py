@@ -50,7 +50,6 @@ def job_id(service: Service) -> UUID:
 @pytest.mark.timeout(600)
 @settings(
     max_examples=500,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @pytest.mark.usefixtures("way")

@@ -100,7 +100,7 @@ def job_id(service: Service) -> UUID:
 
 
 @pytest.mark.timeout(120)
-@profile(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@profile(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=files())
 def test_any_bytes_are_read_to_the_end_or_refused_with_a_code(
     file: File, job_id: UUID, service: Service, etl_engine: Engine, tmp_path: Path
@@ -114,7 +114,7 @@ def test_any_bytes_are_read_to_the_end_or_refused_with_a_code(
 
 
 @pytest.mark.timeout(120)
-@profile(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@profile(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=files())
 def test_a_job_on_any_bytes_succeeds_or_fails_and_is_no_internal_error(
     file: File, in_process: InProcess, settings: Settings

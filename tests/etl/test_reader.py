@@ -158,7 +158,7 @@ LINE = st.lists(CELL | PLAIN, min_size=1, max_size=5).map(",".join) | st.lists(P
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINE, max_size=8), end=st.sampled_from(["\n", "\r\n", ""]), block=st.integers(1, 64))
 @example(lines=['1,a"b,c,d', '4,a,b,"ab', "c,d"], end="\n", block=20)
 @example(lines=['1,a,b,"c', ""], end="\n", block=44)

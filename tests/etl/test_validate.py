@@ -208,7 +208,7 @@ NO_IDS = ["1.0", "1e0", "1_0", "0x1", "1.", "true", "--1", "1-", "1 1", "\u0661"
 DATE = st.sampled_from(["2024-01-01", "2024-02-30", "0000-01-01", "2024-1-1", "", " 2024-01-01"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     users=st.lists(st.tuples(ID, DATE), max_size=4),
     experiments=st.lists(st.tuples(ID, ID, ITEMS, NUMBER), max_size=6),

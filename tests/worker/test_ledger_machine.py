@@ -336,7 +336,6 @@ def test_whatever_happens_the_ledger_stays_true_and_one_attempt_publishes(roomy_
         settings=settings(
             max_examples=60,
             stateful_step_count=50,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
