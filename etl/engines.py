@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from etl import packed, queries
 from etl.errors import Transient
+from etl.stored import StoredTables
 from etl.validate import Step
 
 BATCH_ROWS = 100_000
@@ -23,20 +24,30 @@ BATCH_ROWS = 100_000
 # view wherever it is read.
 FEW_ROWS = 100_000
 
+# Of the memory of a job, what is left to Python, Arrow and the sorting of keys: a quarter, or so much.
+_OTHERS_BYTES_MAX = 512 << 20
+
 _INTERRUPTED = "the query was interrupted"
 
 
 class DuckDB:
-    """The embedded engine: in process, out of core, memory-limited; it can open no file and load no extension."""
+    """The embedded engine: in process, out of core, memory-limited.
+
+    It can open no file but its own in the spill directory, and load no extension.
+    """
 
     dialect = "duckdb"
     own_ways: ClassVar = {
+        "use_count": packed.make_use_count,
         "lines_with_wrong_items": packed.make_lines_with_wrong_items,
         "feature_most_common_compound_id": packed.make_most_common_compound,
     }
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, threads: int, spill_directory: Path) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, tables: StoredTables, threads: int, spill_directory: Path
+    ) -> None:
         self._connection = connection
+        self._tables = tables
         self._interrupted = False
         self._rows_appended = 0
         self.threads = threads
@@ -47,7 +58,7 @@ class DuckDB:
     def connect(cls, *, memory_bytes: int, threads: int, spill_directory: Path) -> Iterator["DuckDB"]:
         connection = duckdb.connect(
             config={
-                "memory_limit": f"{memory_bytes}B",
+                "memory_limit": f"{memory_bytes - min(memory_bytes // 4, _OTHERS_BYTES_MAX)}B",
                 "threads": threads,
                 "temp_directory": str(spill_directory),
                 "preserve_insertion_order": False,
@@ -55,24 +66,23 @@ class DuckDB:
                 "autoload_known_extensions": False,
             }
         )
+        tables = StoredTables(connection, spill_directory, memory_bytes // 4)
         try:
             # After connecting: without external access the spill directory could not be named any more.
+            connection.execute("SET allowed_directories = [$directory]", {"directory": str(spill_directory)})
             connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-            yield cls(connection, threads, spill_directory)
+            yield cls(connection, tables, threads, spill_directory)
         finally:
             connection.close()
+            tables.remove_file()
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table."""
-        self._connection.register("_empty", schema.empty_table())
-        self._connection.execute(f"CREATE TABLE {name} AS FROM _empty")
-        self._connection.unregister("_empty")
+        self._tables.create(name, schema)
 
     def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
-        self._connection.register("_batch", rows)
-        self._connection.execute(f"INSERT INTO {name} FROM _batch")
+        self._tables.append(name, rows)
         self._rows_appended += len(rows)
-        self._connection.unregister("_batch")
 
     def make(self, steps: Callable[[], Iterator[Step]]) -> None:
         """Make the table of each step, in order."""
@@ -85,7 +95,7 @@ class DuckDB:
                 self.execute(f"CREATE {'VIEW' if query.is_view and are_many else 'TABLE'} {query.name} AS {query.sql}")
 
     def execute(self, statement: str) -> None:
-        with _interruptible():
+        with self._reading():
             self._connection.execute(statement)
 
     def stream(self, expression: Callable[[], ir.Table]) -> Iterator[pa.RecordBatch]:
@@ -94,13 +104,19 @@ class DuckDB:
 
     def query(self, query: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query in batches."""
-        with _interruptible():
+        with self._reading():
             yield from self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
 
     def table(self, query: str) -> pa.Table:
         """Return all rows of a query."""
-        with _interruptible():
+        with self._reading():
             return self._connection.sql(query).to_arrow_table()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with _interruptible():
+            self._tables.complete()
+            yield
 
     def interrupt(self) -> None:
         """End what is running, from another thread; where it ran, Transient is raised."""

@@ -8,12 +8,15 @@ import pyarrow as pa
 
 from etl.contract import TABLES, Table
 from etl.dialect import Dialect
-from etl.engines import BATCH_ROWS, Engine
+from etl.engines import Engine
 from etl.files import Dataset, Snapshot
 from etl.reader import Block, Reader, text_schema, typed_schema
 
 FILES_SCHEMA = pa.schema([("file", pa.string()), ("keys_increase", pa.bool_())])
 DEFECTS_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("code", pa.string()), ("value", pa.string())])
+
+# An append costs the embedded engine some milliseconds.
+_APPENDED_ROWS = 250_000
 
 # More would only wait for who takes their blocks, each with some 20 MB.
 PARSERS_MAX = 4
@@ -66,7 +69,7 @@ def create_tables(engine: Engine) -> None:
 
 
 class _Tables:
-    """The engine's tables while they are filled: an append costs some milliseconds, so small batches go together."""
+    """The engine's tables while they are filled, with many rows at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -87,7 +90,7 @@ class _Tables:
     def _add(self, name: str, batch: pa.RecordBatch) -> None:
         if len(batch):
             self._waiting[name].append(batch)
-            if sum(map(len, self._waiting[name])) >= BATCH_ROWS:
+            if sum(map(len, self._waiting[name])) >= _APPENDED_ROWS:
                 self._flush(name)
 
     def _flush(self, name: str) -> None:

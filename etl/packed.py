@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from etl.engines import DuckDB
 
 # So many bytes of keys are sorted at once, and so many keys then looked at.
-PART_BYTES = 128 << 20
+PART_BYTES = 64 << 20
 _SLICE_KEYS = 1 << 21
 
 _PARTS_MAX = 256  # files that are open at the same time
+_SHORT_KEYS = 1 << 32  # keys below that take half of the room
 
 # A table of codes may be so much larger than the number of ids, or than that.
 _SPARSE, _SMALL = 4, 1 << 20
@@ -52,32 +53,47 @@ class MostCommon(NamedTuple):
     compounds: np.ndarray
 
 
+def make_use_count(engine: "DuckDB", query: Query) -> None:
+    """Count, in the same pass, all items of accepted lines too: `item_count`."""
+    compounds = Codes(_numbers(engine, "SELECT compound_id FROM clean_compounds"))
+    uses = items = 0
+    for batch in engine.query("SELECT experiment_compound_ids FROM clean_user_experiments"):
+        compound_ids = batch.column(0).flatten()
+        items += len(compound_ids)
+        uses += int(np.count_nonzero(compounds.of(compound_ids.drop_null().to_numpy()) != _NONE))
+    engine.execute(f"CREATE TABLE {query.name} AS SELECT {uses}::BIGINT AS uses")
+    engine.execute(f"CREATE TABLE item_count AS SELECT {items}::BIGINT AS items")
+
+
 def make_lines_with_wrong_items(engine: "DuckDB", query: Query) -> None:
     """Look for them only where fewer items became uses than there are."""
-    [listed] = engine.table("SELECT sum(len(experiment_compound_ids)) FROM clean_user_experiments").columns
-    [uses] = engine.table("SELECT uses FROM use_count").columns
-    wanted = query.sql if listed[0].as_py() != uses[0].as_py() else f"FROM ({query.sql}) LIMIT 0"
+    [wrong] = _numbers(engine, "SELECT items - uses FROM item_count, use_count")
+    wanted = query.sql if wrong else f"FROM ({query.sql}) LIMIT 0"
     engine.execute(f"CREATE TABLE {query.name} AS {wanted}")
 
 
 def make_most_common_compound(engine: "DuckDB", query: Query) -> None:
-    [users] = engine.table("SELECT user_id FROM clean_users").columns
     compounds, names = engine.table("SELECT compound_id, compound_name FROM clean_compounds ORDER BY 1").columns
-    per_user = "SELECT user_id, sum(len(experiment_compound_ids))::BIGINT"
+    user_ids, weights = engine.table("SELECT user_id, experiments FROM experiments_per_user").columns
+    [uses] = _numbers(engine, "SELECT uses FROM use_count")
     lists = "FROM clean_user_experiments WHERE len(experiment_compound_ids) > 0"
-    [uses_max] = engine.table(f"SELECT coalesce(sum(len(experiment_compound_ids)), 0)::BIGINT {lists}").columns
     experiments = engine.query(f"SELECT user_id, experiment_compound_ids {lists}")
     engine.create(query.name, _SCHEMA)
     for found in most_common(
-        users.to_numpy(),
+        user_ids.to_numpy(),
+        weights.to_numpy(),
         compounds.to_numpy(),
         (_experiments(*batch.columns) for batch in experiments),
-        uses_max=uses_max[0].as_py(),
-        uses_per_user=lambda: _uses_per_user(*engine.table(f"{per_user} {lists} GROUP BY user_id").columns),
+        uses=int(uses),
         directory=engine.spill_directory,
         check=engine.refuse_interruption,
     ):
         engine.append(query.name, _rows(found, compounds, names))
+
+
+def _numbers(engine: "DuckDB", query: str) -> np.ndarray:
+    numbers: np.ndarray = engine.table(query).column(0).to_numpy()
+    return numbers
 
 
 _SCHEMA = pa.schema(
@@ -98,10 +114,6 @@ def _experiments(user_ids: pa.Array, lists: pa.ListArray) -> Experiments:
         sizes = np.bincount(pc.list_parent_indices(lists).filter(known), minlength=len(lists))
         compound_ids = compound_ids.filter(known)
     return Experiments(user_ids.to_numpy(), sizes, compound_ids.to_numpy())
-
-
-def _uses_per_user(user_ids: pa.ChunkedArray, uses: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    return user_ids.to_numpy(), uses.to_numpy()
 
 
 def _rows(found: MostCommon, compounds: pa.ChunkedArray, names: pa.ChunkedArray) -> pa.Table:
@@ -142,75 +154,90 @@ class Codes:
 
 def most_common(
     users: np.ndarray,
+    weights: np.ndarray,
     compounds: np.ndarray,
     experiments: Iterator[Experiments],
     *,
-    uses_max: int,
-    uses_per_user: Callable[[], tuple[np.ndarray, np.ndarray]],
+    uses: int,
     directory: Path,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[MostCommon]:
     """Yield the most common compounds of all users with any, ascending; other compounds than these count for nothing.
 
-    There are at most `uses_max` uses. Where they are too many, `uses_per_user` is asked who has how many, and files are
-    made in `directory`. `check` is called every second or so; what it raises ends the work.
+    `users` are those of the experiments, and `weights` about what share of the `uses` each has. Where these are too
+    many, files are made in `directory`. `check` is called every second or so; what it raises ends the work.
     """
     keys = _Keys(Codes(users), Codes(compounds))
     with ExitStack() as stack:
         parts: _InMemory | _InFiles
-        if uses_max * keys.dtype.itemsize <= PART_BYTES:
-            parts = _InMemory(keys, uses_max)
+        if uses * keys.dtype.itemsize <= PART_BYTES:
+            parts = _InMemory(uses, keys.dtype)
         else:
-            parts = _InFiles(keys, keys.parts(uses_max, *uses_per_user()), directory, stack)
+            keys.part(uses, users, weights)
+            parts = _InFiles(keys, directory, stack)
         for some in experiments:
             parts.add(keys.of(some))
-        for pieces in parts.pieces():
+        for part, pieces in enumerate(parts.pieces()):
             for unique, counts in _counted(keys, pieces, check):
                 check()
-                yield keys.winners(unique, counts)
+                yield keys.winners(part, unique, counts)
 
 
 class _Keys:
-    """Uses as numbers: first by user, then by compound."""
+    """Uses as numbers: first by user, then by compound; in each part, users are counted from its first one."""
 
     def __init__(self, users: Codes, compounds: Codes) -> None:
         self._users, self._compounds = users, compounds
-        span = len(users) * len(compounds)
-        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint32 if span < 1 << 32 else np.uint64)
-        self.per_user = self.dtype.type(max(1, len(compounds)))
+        self._set_parts(np.zeros(1, np.int32))
 
-    def parts(self, uses_max: int, user_ids: np.ndarray, uses: np.ndarray) -> np.ndarray:
-        """Return the first key of every part but the first; a part has about PART_BYTES, or a user who has more."""
-        parts = min(-(-uses_max * self.dtype.itemsize // PART_BYTES), _PARTS_MAX)
+    def _set_parts(self, firsts: np.ndarray) -> None:
+        self.firsts = firsts
+        users = np.diff(firsts, append=len(self._users))
+        span = int(users.max()) * len(self._compounds)
+        self.dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint32 if span < _SHORT_KEYS else np.uint64)
+        self.per_user = self.dtype.type(max(1, len(self._compounds)))
+        self._part_of = np.repeat(np.arange(len(firsts), dtype=np.uint8), users)
+
+    def part(self, uses: int, user_ids: np.ndarray, weights: np.ndarray) -> None:
+        """Part the users so that each part has about PART_BYTES of short keys, or one user who has more."""
+        of_size = -(-uses * np.uint32().itemsize // PART_BYTES)
+        of_short_keys = -(-len(self._users) * len(self._compounds) // _SHORT_KEYS)
+        parts = min(max(of_size, of_short_keys), _PARTS_MAX)
         per_user = np.zeros(len(self._users))
-        per_user[self._users.of(user_ids)] = uses
+        per_user[self._users.of(user_ids)] = weights
         until = np.cumsum(per_user)
-        firsts = np.unique(np.searchsorted(until, np.arange(1, parts) * (until[-1] / parts), side="right"))
-        firsts = firsts[firsts < len(self._users)].astype(self.dtype)
-        keys: np.ndarray = firsts * self.per_user
-        return keys
+        firsts = np.searchsorted(until, np.arange(parts) * (until[-1] / parts), side="right")
+        firsts[0] = 0
+        self._set_parts(np.unique(firsts[firsts < len(self._users)]).astype(np.int32))
 
-    def of(self, some: Experiments) -> np.ndarray:
-        compounds = self._compounds.of(some.compound_ids)
-        firsts = self._users.of(some.user_ids).astype(self.dtype) * self.per_user
-        keys = np.repeat(firsts, some.sizes)
+    def of(self, some: Experiments) -> list[np.ndarray]:
+        """The keys of each part."""
+        compounds, users = self._compounds.of(some.compound_ids), self._users.of(some.user_ids)
+        part_of = self._part_of[users]
+        keys = np.repeat((users - self.firsts[part_of]).astype(self.dtype) * self.per_user, some.sizes)
         keys += compounds.astype(self.dtype)
         known = compounds != _NONE
-        return keys if known.all() else keys[known]
+        if not known.all():
+            keys = keys[known]
+        if len(self.firsts) == 1:
+            return [keys]
+        part_of = np.repeat(part_of, some.sizes)[known]
+        ends = np.cumsum(np.bincount(part_of, minlength=len(self.firsts)))
+        return np.split(keys[np.argsort(part_of, kind="stable")], ends[:-1])
 
     def end_of_user(self, key: np.unsignedinteger) -> np.unsignedinteger:
         """The last key that the user of this one can have."""
         end: np.unsignedinteger = key - key % self.per_user + (self.per_user - self.dtype.type(1))
         return end
 
-    def winners(self, unique: np.ndarray, counts: np.ndarray) -> MostCommon:
-        """What the keys of whole users come to."""
+    def winners(self, part: int, unique: np.ndarray, counts: np.ndarray) -> MostCommon:
+        """What the keys of whole users of a part come to."""
         users = unique // self.per_user
         starts = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
         uses = np.maximum.reduceat(counts, starts)
         tie = counts == np.repeat(uses, np.diff(starts, append=len(users)))
         return MostCommon(
-            self._users.ids[users[starts]],
+            self._users.ids[users[starts] + self.firsts[part]],
             uses,
             np.add.reduceat(tie, starts, dtype=np.int64),
             unique[tie] % self.per_user,
@@ -220,11 +247,12 @@ class _Keys:
 class _InMemory:
     """All keys, as one part in one piece."""
 
-    def __init__(self, keys: _Keys, uses_max: int) -> None:
-        self._keys = np.empty(uses_max, keys.dtype)
+    def __init__(self, uses: int, dtype: np.dtype[np.unsignedinteger]) -> None:
+        self._keys = np.empty(uses, dtype)
         self._filled = 0
 
-    def add(self, keys: np.ndarray) -> None:
+    def add(self, parts: list[np.ndarray]) -> None:
+        [keys] = parts
         self._keys[self._filled : self._filled + len(keys)] = keys
         self._filled += len(keys)
 
@@ -235,18 +263,16 @@ class _InMemory:
 class _InFiles:
     """Parts of whole users, each read in pieces of PART_BYTES: one, unless a user has more than that."""
 
-    def __init__(self, keys: _Keys, firsts: np.ndarray, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, keys: _Keys, directory: Path, stack: ExitStack) -> None:
         self._dtype = keys.dtype
-        self._firsts = firsts
         self._files: list[IO[bytes]] = [
             stack.enter_context(TemporaryFile(dir=directory))  # noqa: SIM115 - the stack closes it
-            for _ in range(len(firsts) + 1)
+            for _ in keys.firsts
         ]
 
-    def add(self, keys: np.ndarray) -> None:
-        keys.sort()
-        for file, of_file in zip(self._files, np.split(keys, np.searchsorted(keys, self._firsts)), strict=True):
-            file.write(of_file.data)
+    def add(self, parts: list[np.ndarray]) -> None:
+        for file, keys in zip(self._files, parts, strict=True):
+            file.write(keys.data)
 
     def pieces(self) -> Iterator[Iterator[np.ndarray]]:
         for file in self._files:
@@ -255,8 +281,8 @@ class _InFiles:
             file.close()
 
     def _read(self, file: IO[bytes]) -> Iterator[np.ndarray]:
-        while content := file.read(PART_BYTES):
-            yield np.frombuffer(bytearray(content), self._dtype)
+        while len(keys := np.fromfile(file, self._dtype, PART_BYTES // self._dtype.itemsize)):
+            yield keys
 
 
 def _counted(

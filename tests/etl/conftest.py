@@ -28,7 +28,9 @@ def no_stage(_name: str) -> Iterator[Progress]:
 
 @pytest.fixture
 def etl_engine(tmp_path: Path) -> Iterator[Engine]:
-    with engines.connect("duckdb", memory_bytes=1 << 29, threads=2, spill_directory=tmp_path / "spill") as engine:
+    spill = tmp_path / "spill"
+    spill.mkdir()
+    with engines.connect("duckdb", memory_bytes=1 << 29, threads=2, spill_directory=spill) as engine:
         yield engine
 
 

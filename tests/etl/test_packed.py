@@ -47,19 +47,14 @@ def counted(compounds: np.ndarray, batches: list[packed.Experiments]) -> Result:
     }
 
 
-def uses_per_user(users: np.ndarray, batches: list[packed.Experiments]) -> tuple[np.ndarray, np.ndarray]:
-    return users, np.array([sum(int(of.sizes[of.user_ids == user].sum()) for of in batches) for user in users])
-
-
 def found(users: np.ndarray, compounds: np.ndarray, batches: list[packed.Experiments], directory: Path) -> Result:
     result: Result = {}
-    uses_max = sum(int(batch.sizes.sum()) for batch in batches)
     parts = packed.most_common(
         users,
+        np.array([sum(int((of.user_ids == user).sum()) for of in batches) for user in users]),
         compounds,
         iter(batches),
-        uses_max=uses_max,
-        uses_per_user=lambda: uses_per_user(users, batches),
+        uses=sum(int(np.isin(batch.compound_ids, compounds).sum()) for batch in batches),
         directory=directory,
     )
     for part in parts:
@@ -96,10 +91,22 @@ def test_parts_are_of_one_size_however_unevenly_uses_are_spread(monkeypatch: pyt
     uses = np.where(users < 20, 50, 0)
     keys = packed._Keys(packed.Codes(users), packed.Codes(np.arange(10)))
 
-    firsts = keys.parts(int(uses.sum()), users, uses) // keys.per_user
+    keys.part(int(uses.sum()), users, uses)
 
-    assert max(map(np.sum, np.split(uses, firsts.astype(int)))) <= 150
-    assert len(firsts) == 9
+    assert max(map(np.sum, np.split(uses, keys.firsts[1:]))) <= 150
+    assert len(keys.firsts) == 10
+
+
+def test_keys_that_are_too_long_for_all_users_at_once_are_short_in_parts() -> None:
+    users, compounds = np.arange(100), np.arange(1 << 26)
+    keys = packed._Keys(packed.Codes(users), packed.Codes(compounds))
+    assert keys.dtype == np.uint64
+
+    keys.part(100, users, np.ones(100))
+
+    assert keys.dtype == np.uint32
+    batch = packed.Experiments(users, np.ones(100, np.int64), compounds[-100:])
+    assert [len(of_part) for of_part in keys.of(batch)] == [50, 50]
 
 
 def test_every_own_way_is_to_a_step_that_there_is() -> None:
@@ -121,9 +128,9 @@ def test_work_that_is_interrupted_ends(tmp_path: Path, etl_engine: DuckDB) -> No
             packed.most_common(
                 np.array([7]),
                 np.array([1]),
+                np.array([1]),
                 iter([batch]),
-                uses_max=1,
-                uses_per_user=lambda: (np.array([7]), np.array([1])),
+                uses=1,
                 directory=tmp_path,
                 check=etl_engine.refuse_interruption,
             )
@@ -138,16 +145,17 @@ def test_the_own_way_comes_to_what_the_definition_says(
     extract(dataset_in(tmp_path), etl_engine, lambda *_: None)
     etl_engine.make(validate.steps)
     name = "feature_most_common_compound_id"
-    [definition] = [step for step in features.steps() if step.name == name]
+    steps = {step.name: step for step in features.steps()}
 
     def defined() -> Iterator[validate.Step]:
-        yield definition._replace(name="defined")
+        yield steps["experiments_per_user"]
+        yield steps[name]._replace(name="defined")
 
     etl_engine.make(defined)
     packed.make_most_common_compound(etl_engine, Query(name, "of no use here"))
 
     def rows(table: str) -> list[Any]:
-        columns = ", ".join(definition.expression.columns)
+        columns = ", ".join(steps[name].expression.columns)
         found: list[Any] = etl_engine.table(f"SELECT {columns} FROM {table} ORDER BY user_id").to_pylist()  # noqa: S608
         return found
 
