@@ -1,7 +1,7 @@
 """The service's pipeline beside four plain scripts: files to rows in Postgres, one after the other in turn.
 
-Each run is a process of its own (tests/bench/contestant.py). All must agree on every row. Prints a table, and appends a
-line of JSON for every run to --out.
+Each run is a process of its own (tests/bench/contestant.py). All must agree on every row. Prints a table, appends a
+line of JSON for every run to what --out has, and draws all that is there.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import psycopg2
 from tests import servers
 from tests.bench.contestant import SCRIPTS, SERVICE, table_of
 from tests.bench.generate import Distribution, generate
+from tests.bench.plot import draw
 
 ROOT = Path(__file__).parents[2]
 COMPOUNDS = 5_000
@@ -52,8 +53,10 @@ def main() -> None:
                 for distribution in given.distributions:
                     runs += _compare(Path(folder), url, experiments, distribution, given.contestants, given.runs)
     given.out.mkdir(parents=True, exist_ok=True)
-    with (given.out / "throughput.jsonl").open("a") as file:
+    lines = given.out / "throughput.jsonl"
+    with lines.open("a") as file:
         file.writelines(json.dumps(run) + "\n" for run in runs)
+    draw([json.loads(line) for line in lines.read_text().splitlines()], given.out / "throughput.png")
     _print(runs)
 
 
