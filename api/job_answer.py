@@ -85,8 +85,8 @@ class Jobs(TypedDict):
     next_cursor: NextCursor
 
 
-def link(job: LedgerJob, action: str = "show") -> str:
-    return url_for(f"jobs.{action}", job_id=job.id)
+def link(job: LedgerJob) -> str:
+    return url_for("jobs.show", job_id=job.id)
 
 
 def as_json(job: LedgerJob) -> Job:
@@ -121,11 +121,12 @@ def _progress(job: LedgerJob) -> Progress | None:
 def _links(job: LedgerJob) -> JobLinks:
     # What is not published can be read by its job only.
     version = {"job": job.id} if job.outcome in ("held", "dry_run") else {"dataset": job.dataset}
+    here = link(job)  # Flask takes longer to find a path than Postgres to find the job
     links = {
-        "self": link(job),
-        **({"retry": link(job, "retry")} if job.is_final else {"cancel": link(job, "cancel")}),
-        "rejections": url_for("rejections.rejections", job_id=job.id),
-        **({"diff": url_for("diff.users", job_id=job.id)} if job.has_version else {}),
+        "self": here,
+        **({"retry": f"{here}/retry"} if job.is_final else {"cancel": f"{here}/cancel"}),
+        "rejections": f"{here}/rejections",
+        **({"diff": f"{here}/diff"} if job.has_version else {}),
         "features": url_for("features.rows", **version),
         "publication": url_for("publications.show", name=job.dataset),
     }

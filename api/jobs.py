@@ -192,8 +192,7 @@ def _wait(job_id: UUID, seconds: float) -> Job:
 
 
 def _look(job_id: UUID) -> Job:
-    with services().looks.connect() as connection:
-        return jobs.get(connection, job_id)
+    return jobs.look(services().looks, job_id)
 
 
 def _job_request(body: JobRequest) -> Request:

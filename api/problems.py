@@ -4,6 +4,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
+import psycopg2
 from flask import Flask, Response, json
 from gunicorn.http.errors import ParseException
 from psycopg2.errors import UndefinedColumn, UndefinedTable
@@ -38,7 +39,9 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ParseException, _malformed_body)
     app.register_error_handler(OperationalError, _database_away)
     app.register_error_handler(PoolTimeout, _database_away)
+    app.register_error_handler(psycopg2.OperationalError, _database_away)
     app.register_error_handler(ProgrammingError, _schema_away)
+    app.register_error_handler(psycopg2.ProgrammingError, _schema_away)
     app.register_error_handler(Exception, _internal_error)
 
 
@@ -87,11 +90,12 @@ def _database_away(error: Exception) -> Response:
     return _unavailable("database_unavailable", "the database does not answer at the moment; nothing was accepted")
 
 
-def _schema_away(error: ProgrammingError) -> Response:
+def _schema_away(error: ProgrammingError | psycopg2.ProgrammingError) -> Response:
     """Between the start of the database and that of the first worker there are no tables."""
-    if not isinstance(error.orig, UndefinedTable | UndefinedColumn):
+    cause = error.orig if isinstance(error, ProgrammingError) else error
+    if not isinstance(cause, UndefinedTable | UndefinedColumn):
         return _internal_error(error)
-    log.warning("the schema is not there yet: %s", error.orig)
+    log.warning("the schema is not there yet: %s", cause)
     return _unavailable("schema_not_ready", "no worker has prepared the database yet; nothing was accepted")
 
 

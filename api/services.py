@@ -10,31 +10,31 @@ from api.waiting import Watch
 from worker import database, queue
 from worker.settings import Settings
 
-CONNECTIONS = 16
+# Both together, in each of the API's two processes, leave half of what Postgres allows to others. A look is short.
+CONNECTIONS, LOOKS = 16, 8
 
 
 @dataclass(frozen=True)
 class Services:
     settings: Settings
     engine: sa.Engine
-    # The same connections, for one short statement without a transaction around it; a server that takes longer for it
-    # than to answer a ping is taken for one that hangs.
-    looks: sa.Engine
+    # A server that takes longer for a look than to answer a ping is taken for one that hangs.
+    looks: database.Looks
     bell: queue.Bell
     redis: "redis.Redis"
     watch: Watch
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    # Requests take turns with these: none keeps one while it waits for its client.
-    engine = database.engine(settings, pool_size=CONNECTIONS)
+    looks = database.Looks(settings, pool_size=LOOKS)
     app.extensions["services"] = Services(
         settings,
-        engine=engine,
-        looks=engine.execution_options(isolation_level="AUTOCOMMIT"),
+        # Requests take turns with these: none keeps one while it waits for its client.
+        engine=database.engine(settings, pool_size=CONNECTIONS),
+        looks=looks,
         bell=queue.Bell(settings),
         redis=queue.client(settings, patience_s=queue.SHORT_PATIENCE_S),
-        watch=Watch(engine),
+        watch=Watch(looks),
     )
 
 

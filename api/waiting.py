@@ -5,17 +5,18 @@ import time
 from threading import Event, Lock, Thread
 from uuid import UUID
 
-import sqlalchemy as sa
+import psycopg2
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import jobs
+from worker.database import Looks
 from worker.jobs import Job
 
 log = logging.getLogger(__name__)
 
 # A small job is done in a tenth of a second: look often at first, then ever less, and never most of the time.
-_FIRST_PAUSE_S, _LAST_PAUSE_S, _SLOWER = 0.005, 0.2, 1.08
-_PAUSE_PER_LOOK = 10
+_FIRST_PAUSE_S, _LAST_PAUSE_S, _SLOWER = 0.005, 0.2, 1.02
+_PAUSE_PER_LOOK = 5
 
 
 class Call:
@@ -33,8 +34,8 @@ class Call:
 class Watch:
     """Tells those who wait for a job when it is finished. One for each process."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, looks: Looks) -> None:
+        self._connections = looks
         self._lock = Lock()
         self._calls: dict[UUID, set[Call]] = {}
         self._somebody_came = Event()
@@ -76,15 +77,15 @@ class Watch:
                 return
             started = time.monotonic()
             self._look(wanted)
-            time.sleep(min(_PAUSE_PER_LOOK * (time.monotonic() - started), _LAST_PAUSE_S))
-            self._somebody_came.wait(pause)
+            rest = min(_PAUSE_PER_LOOK * (time.monotonic() - started), _LAST_PAUSE_S)
+            time.sleep(rest)
+            self._somebody_came.wait(max(0, pause - rest))
             pause = min(pause * _SLOWER, _LAST_PAUSE_S)
 
     def _look(self, wanted: list[UUID]) -> None:
         try:
-            with self._engine.connect() as connection:
-                found: dict[UUID, Job | None] = {job.id: job for job in jobs.finished(connection, wanted)}
-        except SQLAlchemyError as error:
+            found: dict[UUID, Job | None] = {job.id: job for job in jobs.finished(self._connections, wanted)}
+        except (psycopg2.Error, SQLAlchemyError) as error:
             log.warning("nobody can wait for a job: %s", error)
             found = dict.fromkeys(wanted)  # each then looks for itself, and answers what it sees
         with self._lock:

@@ -144,6 +144,7 @@ def await_silence(app: Flask) -> None:
 def end(app: Flask) -> None:
     await_silence(app)  # or it would ring in the next test
     app.extensions["services"].engine.dispose()
+    app.extensions["services"].looks.dispose()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
 """The connection to Postgres."""
 
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
 import psycopg2
 import psycopg2.extensions
 import sqlalchemy as sa
@@ -23,13 +27,52 @@ CONNECTION_LOST = (
 
 def engine(settings: Settings, *, pool_size: int = 4) -> sa.Engine:
     """Return a pool of connections; none is opened before the first use."""
+    # A connection may have ended with a restart of the server.
+    return _engine(settings, pool_size, pool_pre_ping=True)
+
+
+class Looks:
+    """Connections for statements that read a few rows and need no transaction around them.
+
+    Nothing asks for a sign of life first, and SQLAlchemy is only the pool: both would take longer than the statement.
+    """
+
+    def __init__(self, settings: Settings, *, pool_size: int) -> None:
+        self._engine = _engine(settings, pool_size, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
+
+    def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows. Raises psycopg2's errors, and SQLAlchemy's TimeoutError when all connections are busy.
+
+        On a connection that turns out to be dead, the statement is repeated on a new one.
+        """
+        with closing(self._engine.raw_connection()) as connection:
+            try:
+                return _rows(connection, statement, values)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                if not connection.closed:
+                    raise
+        self._engine.dispose()  # what has ended this one has ended the others
+        with closing(self._engine.raw_connection()) as connection:
+            return _rows(connection, statement, values)
+
+    def dispose(self) -> None:
+        self._engine.dispose()
+
+
+def _rows(connection: sa.PoolProxiedConnection, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    cursor = connection.cursor()
+    cursor.execute(statement, values)
+    return list(cursor.fetchall())
+
+
+def _engine(settings: Settings, pool_size: int, **options: Any) -> sa.Engine:
     return sa.create_engine(
         make_url(settings.database_url).set(drivername="postgresql+psycopg2"),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,  # a connection may have ended with a restart of the server
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "experiment-etl", **_KEEPALIVE},
+        **options,
     )
 
 

@@ -12,6 +12,8 @@ import uuid6
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
+from worker.database import Looks
+
 LEASE_S = 20
 # A lease that was not renewed for so long is lost earlier where the session that renewed it is gone: then its worker is
 # gone too, and not only slow.
@@ -207,10 +209,23 @@ def get(connection: sa.Connection, job_id: UUID) -> Job:
 _GET = sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE id = :id")
 
 
-def finished(connection: sa.Connection, job_ids: list[UUID]) -> list[Job]:
+def look(looks: Looks, job_id: UUID) -> Job:
+    """Return the job as get() does, in half the time. Raises UnknownJob."""
+    rows = looks.rows(_LOOK, {"id": job_id})
+    if not rows:
+        raise UnknownJob
+    return Job(*rows[0])
+
+
+_LOOK = f"SELECT {_COLUMNS} FROM jobs WHERE id = %(id)s"
+
+
+def finished(looks: Looks, job_ids: list[UUID]) -> list[Job]:
     """Return those of the jobs that are finished."""
-    query = sa.text(f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(:ids) AND state NOT IN ('queued', 'running')")
-    return [_job(row) for row in connection.execute(query, {"ids": job_ids})]
+    return [Job(*row) for row in looks.rows(_FINISHED, {"ids": job_ids})]
+
+
+_FINISHED = f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(%(ids)s) AND state NOT IN ('queued', 'running')"
 
 
 def newest(

@@ -70,13 +70,16 @@ def test_before_a_worker_has_made_the_schema_every_route_is_a_503(client_with: C
 
 def test_an_answer_comes_also_after_the_database_was_restarted(client: FlaskClient, in_process: InProcess) -> None:
     """The connections in the pool are dead then."""
-    assert client.get("/api/v1/jobs").status_code == 200
+    paths = ("/api/v1/jobs", f"/api/v1/jobs/{in_process.submit().id}")
+    for path in paths:
+        assert client.get(path).status_code == 200
     in_process.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
 
-    assert client.get("/api/v1/jobs").status_code == 200
+    for path in paths:
+        assert client.get(path).status_code == 200
 
 
 def test_a_defect_is_a_500_that_tells_its_number_and_nothing_else(
