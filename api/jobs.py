@@ -127,7 +127,7 @@ def _submit(job_request: Request, headers: _Key, parent: Job | None = None) -> A
             "Idempotency-Key: this key was used for another request; nothing was accepted",
         ) from error
     if is_new:
-        services().bell.ring_soon(job.id)
+        services().bell.ring_soon(job.id, job.dataset)
     return _accepted(job)
 
 

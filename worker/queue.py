@@ -2,7 +2,6 @@
 
 import logging
 import time
-from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from uuid import UUID
 
@@ -92,14 +91,18 @@ class Bell:
         self._app = celery_app(settings, patience_s=SHORT_PATIENCE_S)
         self._one_at_a_time = Lock()
         self._silent_until = 0.0
-        self._waiting: SimpleQueue[UUID] = SimpleQueue()
-        self._starting = Lock()  # not the other one, which is held while Redis is waited for
+        self._waiting: dict[str, UUID] = {}
+        self._noting = Lock()  # not the other one, which is held while Redis is waited for
         self._rings = False
 
-    def ring_soon(self, job_id: UUID) -> None:
-        """Have it rung by a thread: Celery takes as long to send a message as Postgres to insert the job."""
-        self._waiting.put(job_id)
-        with self._starting:
+    def ring_soon(self, job_id: UUID, dataset: str) -> None:
+        """Have it rung by a thread: Celery takes as long to send a message as Postgres to insert the job.
+
+        Of the jobs of a dataset that still wait for that, the first is rung: they run one after the other, and who has
+        run one rings for the next.
+        """
+        with self._noting:
+            self._waiting.setdefault(dataset, job_id)
             if self._rings:
                 return
             try:
@@ -110,14 +113,15 @@ class Bell:
                 self._rings = True
 
     def _ring_while_somebody_waits(self) -> None:
-        while True:
-            try:
-                self._ring_or_say_so(self._waiting.get_nowait())
-            except Empty:
-                with self._starting:
-                    self._rings = not self._waiting.empty()
-                    if not self._rings:
-                        return
+        while job_id := self._next():
+            self._ring_or_say_so(job_id)
+
+    def _next(self) -> UUID | None:
+        with self._noting:
+            for dataset in self._waiting:
+                return self._waiting.pop(dataset)
+            self._rings = False
+            return None
 
     def _ring_or_say_so(self, job_id: UUID) -> None:
         """The row is the promise."""

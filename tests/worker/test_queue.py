@@ -198,7 +198,7 @@ def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings, monkeypa
     monkeypatch.setattr(queue, "ring", send_late)
 
     for job_id in job_ids:
-        bell.ring_soon(job_id)
+        bell.ring_soon(job_id, str(job_id))
         assert is_ringing.wait(60)
     all_have_asked.set()
 
@@ -208,6 +208,31 @@ def test_who_asks_for_the_bell_does_not_wait_for_it(settings: Settings, monkeypa
     wait_until(lambda: sorted(rung()) == sorted(map(str, job_ids)), "each is rung once")
 
 
+def test_of_the_jobs_of_a_dataset_that_wait_for_the_bell_the_first_is_rung(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker rings for the next."""
+    bell, ids = queue.Bell(settings), [uuid6.uuid7() for _ in range(5)]
+    is_ringing, all_have_asked = Event(), Event()
+    rung: list[UUID] = []
+
+    def note(_: Celery, job_id: UUID) -> None:
+        is_ringing.set()
+        assert all_have_asked.wait(60)
+        rung.append(job_id)
+
+    monkeypatch.setattr(queue, "ring", note)
+
+    bell.ring_soon(ids[0], "one")
+    assert is_ringing.wait(60)
+    for job_id, dataset in zip(ids[1:], ("one", "one", "two", "one"), strict=True):
+        bell.ring_soon(job_id, dataset)
+    all_have_asked.set()
+
+    wait_until(lambda: not bell._rings, "the bell is silent")
+    assert rung == [ids[0], ids[1], ids[3]]
+
+
 def test_a_bell_that_is_asked_for_in_vain_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bell, job_ids = (
         queue.Bell(replace(UNUSED, redis_url=f"unix://{tmp_path}/none.sock?db=0")),
@@ -215,7 +240,7 @@ def test_a_bell_that_is_asked_for_in_vain_says_so(tmp_path: Path, caplog: pytest
     )
 
     for job_id in job_ids:
-        bell.ring_soon(job_id)
+        bell.ring_soon(job_id, str(job_id))
 
     wait_until(lambda: len(caplog.records) == len(job_ids), "each is told")
     assert {record.job_id for record in caplog.records} == set(map(str, job_ids))  # type: ignore[attr-defined]
@@ -234,9 +259,9 @@ def test_a_bell_goes_on_after_whatever_went_wrong(settings: Settings, monkeypatc
         send(app, job_id)
 
     monkeypatch.setattr(queue, "ring", fail_first)
-    bell.ring_soon(uuid6.uuid7())
+    bell.ring_soon(uuid6.uuid7(), "first")
     wait_until(lambda: asked, "the first was asked for")
-    bell.ring_soon(job_id)
+    bell.ring_soon(job_id, "second")
 
     wait_until(lambda: [message["headers"]["id"] for message in _messages(settings.redis_url)], "the second is rung")
     assert [message["headers"]["id"] for message in _messages(settings.redis_url)] == [str(job_id)]
