@@ -55,8 +55,14 @@ def _start_process(**_: Any) -> None:
     with suppress(OSError):  # not on every system, and not needed where memory suffices
         memory.be_killed_first()
     runner.warm_up()
+    runner.engines.get_ready()
     warm.set()
     _beat()
+
+
+@signals.task_postrun.connect
+def _get_ready(**_: Any) -> None:
+    runner.engines.get_ready()
 
 
 @signals.heartbeat_sent.connect

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from celery import Celery
 from celery.worker.request import Request
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import account, engines, pipeline, publish, shortages
+from etl import account, pipeline, publish, shortages
 from etl.account import TooManyRejections
 from etl.engines import Engine
 from etl.errors import BadInput, Transient
@@ -20,7 +20,8 @@ from etl.extract import Progress
 from etl.files import Dataset, Snapshot
 from etl.load import load_rejections
 from etl.pipeline import Result
-from worker import database, disk, jobs, logs, queue, spill
+from worker import database, disk, jobs, logs, queue
+from worker.engines import Engines
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -53,13 +54,17 @@ class Runner:
     app: Celery
     worker: str
 
+    @cached_property
+    def engines(self) -> Engines:
+        return Engines(self.settings)
+
     def register(self) -> None:
         """Make run_job a task of the app."""
         self.app.task(name=queue.TASK, Request=Taken)(self.run_job)
 
     def warm_up(self) -> None:
         """Do everything once on no rows, so that the first job need not wait for imports and query plans."""
-        with self._etl_engine(self.settings.etl_engine) as engine:
+        with self.engines.lent(self.settings.etl_engine) as engine:
             pipeline.rehearse(engine)
 
     def run_job(self, job_id: str) -> None:
@@ -105,7 +110,7 @@ class Runner:
         files = Dataset(directory, self.settings.max_file_bytes)
         if job.mode == "publish" and not job.force and self._is_unchanged(job, files, lease):
             return "unchanged"
-        with self._etl_engine(job.engine) as engine:
+        with self.engines.lent(job.engine) as engine:
             return self._run(job, lease, files, engine)
 
     def _run(self, job: Job, lease: Lease, files: Dataset, engine: Engine) -> str:
@@ -197,19 +202,6 @@ class Runner:
             progress(done, max(total, done), "bytes")
 
         return files.snapshots(on_bytes)
-
-    @contextmanager
-    def _etl_engine(self, name: str) -> Iterator[Engine]:
-        with (
-            spill.directory(self.settings.spill_dir) as spill_directory,
-            engines.connect(
-                name,
-                memory_bytes=self.settings.etl_memory_limit,
-                threads=self.settings.etl_threads,
-                spill_directory=spill_directory,
-            ) as engine,
-        ):
-            yield engine
 
     def _postpone(self, job: Job, lease: Lease, code: str, detail: str) -> None:
         log.warning("attempt %d came to nothing: %s: %s", job.attempt, code, detail)

@@ -85,10 +85,8 @@ def _seconds_until_ended(service: Service, job_id: str) -> float:
     """Wait until the attempt has no transaction and no temporary file any more."""
     started = time.monotonic()
     of_it = f"SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'job {job_id} %'"  # noqa: S608
-    service.parts["worker"].execute(
-        f"timeout 60 bash -c 'until [[ -z $(psql -Atc \"$0\") && -z $(ls -A {STATE}/spill) ]]; do sleep 0.05; done'"
-        f' "{of_it}"'
-    )
+    nothing = f'-z $(psql -Atc "$0") && -z $(find {STATE}/spill -type f)'
+    service.parts["worker"].execute(f"timeout 60 bash -c 'until [[ {nothing} ]]; do sleep 0.05; done' \"{of_it}\"")
     return time.monotonic() - started
 
 
