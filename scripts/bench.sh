@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
-# Measures the pipeline beside four plain scripts that do the same without checks: pandas, Polars, DuckDB, Postgres.
+# Measures the pipeline beside four plain scripts that do the same without checks (pandas, Polars, DuckDB, Postgres), and
+# with `latency` requests and the sample job beside a bare Flask + Celery + Redis app.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# --help and the rest: tests/bench/throughput.py.
-exec "$(scripts/venv.sh)/bin/python" -m tests.bench.throughput "$@"
+# --help and the rest: tests/bench/throughput.py, tests/bench/latency.py.
+bench=throughput
+if [[ "${1:-}" == latency ]]; then
+  bench=latency
+  shift
+fi
+exec "$(scripts/venv.sh)/bin/python" -m "tests.bench.$bench" "$@"
