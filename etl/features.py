@@ -115,12 +115,16 @@ def total_experiments(t: Tables) -> ir.Table:
 def average_run_time(t: Tables) -> ir.Table:
     """Mean run time of the user's experiments; null without any.
 
-    Summed as whole numbers of 2^-60, so that the same files always come to the same number: the sum of doubles depends
-    on their order, and that on which thread was first. Only where one is 2^36 or more it is a mean of doubles.
+    Summed as whole numbers, of 2^-24 and the rest of 2^-60, so that the same files always come to the same number: the
+    sum of doubles depends on their order, and that on which thread was first. Only where one is 2^36 or more it is a
+    mean of doubles.
     """
     run_time = t.experiments.experiment_run_time
-    whole = (ibis.ifelse(run_time < 2.0**36, run_time, 0.0) * 2.0**60).cast("decimal(38, 0)")
-    exact = whole.sum().cast("float64") / run_time.count() * 2.0**-60
+    scaled = ibis.ifelse(run_time < 2.0**36, run_time, 0.0) * 2.0**24
+    whole = scaled.floor().cast("int64")
+    rest = ((scaled - whole) * 2.0**36).floor().cast("int64")
+    sums = [part.cast("decimal(38, 0)").sum().cast("float64") for part in (whole, rest)]
+    exact = (sums[0] * 2.0**36 + sums[1]) / run_time.count() * 2.0**-60
     # Scaled by a power of two, which is exact: the sum of a few of the largest doubles would be infinite.
     of_doubles = (run_time * 2.0**-64).mean() * 2.0**64
     return t.experiments.group_by("user_id").agg(

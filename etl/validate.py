@@ -12,6 +12,7 @@ and in the end `uses` (experiment, user, compound: once per experiment), their n
 what all of that amounts to. An engine that leaves `typed_t` empty gets the same results from `raw_t` alone.
 """
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, reduce
 from typing import Any, NamedTuple
@@ -37,10 +38,11 @@ from etl.contract import (
 DUPLICATE = "duplicate"
 REJECTION_COLUMNS = ("file", "line", "column", "code", "message", "value")
 
-_INTEGER = r"^[+-]?[0-9]+$"
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+# Not `$`, which to some engines is also the place before a last line break, and U+0085 is one to them.
+_INTEGER = r"^[+-]?[0-9]+\z"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\z"
+_NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)\z"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 
 _TYPES = {"integer": "int64", "number": "float64", "date": "date", "text": "string", "id_list": "array<int64>"}
 
@@ -155,7 +157,7 @@ def _integer(cell: ir.StringValue) -> ir.IntegerValue:
 
 
 def _stripped(item: ir.StringValue) -> ir.StringValue:
-    return item.re_replace(rf"^[{ITEM_BLANKS}]+|[{ITEM_BLANKS}]+$", "")
+    return item.re_replace(rf"^[{ITEM_BLANKS}]+|[{ITEM_BLANKS}]+\z", "")
 
 
 def _code(cell: ir.StringValue, column: Column) -> ir.StringValue:
@@ -168,7 +170,7 @@ def _code(cell: ir.StringValue, column: Column) -> ir.StringValue:
         case "integer":
             wrong += [(~cell.re_search(_INTEGER), LineCode.INVALID_INTEGER), (value.isnull(), LineCode.OUT_OF_RANGE)]
         case "number":
-            outside = value.isnull() | value.isinf()
+            outside = value.isnull() | (value.abs() > sys.float_info.max)
             if column.minimum is not None:
                 outside |= value < column.minimum
             wrong += [
