@@ -4,10 +4,13 @@
 FROM debian:trixie-slim AS packages
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv
-COPY requirements.txt /
-# --no-deps: requirements.txt is complete, and a package that it does not name must not come in.
+COPY requirements.txt requirements-spark.txt /
+# `--build-arg SPARK=true` adds the client for a Spark cluster.
+ARG SPARK=
+# --no-deps: the files are complete, and a package that they do not name must not come in.
 RUN python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps --requirement /requirements.txt \
+ && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
+      --requirement /requirements.txt ${SPARK:+--requirement /requirements-spark.txt} \
  && /opt/venv/bin/pip check \
  && /opt/venv/bin/pip uninstall --yes pip
 RUN cd /opt/venv/lib/python3*/site-packages \

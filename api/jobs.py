@@ -59,7 +59,7 @@ _TAG = Header("ETag", {"type": "string"}, "of this state of the job, for If-None
 
 _REFUSED: dict[HTTPStatus, tuple[str, ...]] = {
     HTTPStatus.NOT_FOUND: ("unknown_dataset",),
-    HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_conflict",),
+    HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_conflict", "engine_unavailable"),
     HTTPStatus.TOO_MANY_REQUESTS: ("queue_full",),
 }
 
@@ -84,6 +84,7 @@ def retry(job_id: JobId, headers: _Key, body: Nothing) -> Accepted:  # noqa: ARG
     if not parent.is_final:
         raise Problem(HTTPStatus.CONFLICT, "not_finished", f"the job is {parent.state}; it can be cancelled")
     _refuse_unknown_dataset(parent.dataset)
+    _refuse_missing_engine(parent.engine)
     return _submit(parent.request, headers, parent)
 
 
@@ -207,9 +208,19 @@ def _job_request(body: JobRequest) -> Request:
     fields.update(body)
     wanted = Request(**fields)
     _refuse_unknown_dataset(wanted.dataset)
+    _refuse_missing_engine(wanted.engine)
     return wanted
 
 
 def _refuse_unknown_dataset(name: str) -> None:
     if not services().settings.directory(name):
         raise Problem(HTTPStatus.NOT_FOUND, "unknown_dataset", f"there is no dataset {name!r}")
+
+
+def _refuse_missing_engine(name: str) -> None:
+    if name == "spark" and not services().settings.spark_remote:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "engine_unavailable",
+            "engine: there is no Spark cluster here (SPARK_REMOTE is not set); nothing was accepted",
+        )

@@ -12,7 +12,7 @@ from etl import validate
 from etl.contract import TABLES, USERS, FileCode
 from etl.engines import Engine
 from etl.errors import BadInput
-from etl.extract import InputFile
+from etl.inputs import InputFile
 
 # So many are kept of a job that fails because of them.
 FIRST_REJECTIONS = 1000

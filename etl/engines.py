@@ -4,146 +4,65 @@ An engine holds named tables. Steps are Ibis expressions over such names, so eac
 whatever the number of jobs.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar
+from typing import Protocol
 
-import duckdb
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from etl import packed, queries
-from etl.errors import Transient
-from etl.stored import StoredTables
+from etl.embedded import DuckDB
+from etl.errors import BadInput
+from etl.files import Dataset
+from etl.inputs import InputFile, Progress
 from etl.validate import Step
 
-BATCH_ROWS = 100_000
 
-# Where no more rows than this were read, of all files together, tables are made in less time than it takes to plan a
-# view wherever it is read.
-FEW_ROWS = 100_000
+class Engine(Protocol):
+    """What a job needs of an engine."""
 
-# Of the memory of a job, what is left to Python, Arrow and the sorting of keys: a quarter, or so much.
-_OTHERS_BYTES_MAX = 512 << 20
+    def read(self, dataset: Dataset, progress: Progress) -> list[InputFile]:
+        """Fill the tables of etl/inputs.py from the dataset's files, in the order of TABLES.
 
-_INTERRUPTED = "the query was interrupted"
-
-
-class DuckDB:
-    """The embedded engine: in process, out of core, memory-limited.
-
-    It can open no file but its own in the spill directory, and load no extension.
-    """
-
-    dialect = "duckdb"
-    own_ways: ClassVar = {
-        "use_count": packed.make_use_count,
-        "lines_with_wrong_items": packed.make_lines_with_wrong_items,
-        "feature_most_common_compound_id": packed.make_most_common_compound,
-    }
-
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, tables: StoredTables, threads: int, spill_directory: Path
-    ) -> None:
-        self._connection = connection
-        self._tables = tables
-        self._interrupted = False
-        self._rows_appended = 0
-        self.threads = threads
-        self.spill_directory = spill_directory
-
-    @classmethod
-    @contextmanager
-    def connect(cls, *, memory_bytes: int, threads: int, spill_directory: Path) -> Iterator["DuckDB"]:
-        connection = duckdb.connect(
-            config={
-                "memory_limit": f"{memory_bytes - min(memory_bytes // 4, _OTHERS_BYTES_MAX)}B",
-                "threads": threads,
-                "temp_directory": str(spill_directory),
-                "preserve_insertion_order": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
-        )
-        tables = StoredTables(connection, spill_directory, memory_bytes // 4)
-        try:
-            # After connecting: without external access the spill directory could not be named any more.
-            connection.execute("SET allowed_directories = [$directory]", {"directory": str(spill_directory)})
-            connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-            yield cls(connection, tables, threads, spill_directory)
-        finally:
-            connection.close()
-            tables.remove_file()
+        Raises BadInput with a file-level code of the contract.
+        """
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table."""
-        self._tables.create(name, schema)
-
-    def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
-        self._tables.append(name, rows)
-        self._rows_appended += len(rows)
 
     def make(self, steps: Callable[[], Iterator[Step]]) -> None:
         """Make the table of each step, in order."""
-        are_many = self._rows_appended > FEW_ROWS
-        for query in queries.of_steps(steps, self.dialect):
-            own_way = self.own_ways.get(query.name)
-            if own_way and are_many:
-                own_way(self, query)
-            else:
-                self.execute(f"CREATE {'VIEW' if query.is_view and are_many else 'TABLE'} {query.name} AS {query.sql}")
-
-    def execute(self, statement: str) -> None:
-        with self._reading():
-            self._connection.execute(statement)
 
     def stream(self, expression: Callable[[], ir.Table]) -> Iterator[pa.RecordBatch]:
         """Yield the expression's rows in batches, whatever their number."""
-        return self.query(queries.of(expression, self.dialect))
-
-    def query(self, query: str) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query in batches."""
-        with self._reading():
-            yield from self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
-
-    def table(self, query: str) -> pa.Table:
-        """Return all rows of a query."""
-        with self._reading():
-            return self._connection.sql(query).to_arrow_table()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with _interruptible():
-            self._tables.complete()
-            yield
 
     def interrupt(self) -> None:
         """End what is running, from another thread; where it ran, Transient is raised."""
-        self._interrupted = True
-        self._connection.interrupt()
-
-    def refuse_interruption(self) -> None:
-        """Raise Transient where interrupt() was called: for work that is no query."""
-        if self._interrupted:
-            raise Transient(_INTERRUPTED)
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Name an interrupted query; DuckDB raises three different types for it, by where the interruption came from."""
+def connect(
+    name: str, *, memory_bytes: int, threads: int, spill_directory: Path, spark_remote: str | None = None
+) -> AbstractContextManager[Engine]:
+    """Open an engine; Spark leaves everything but the DuckDB's limits to its cluster, and needs `spark_remote`.
+
+    Raises KeyError for a name that is none, BadInput or Transient (`engine_unavailable`) where there is no cluster.
+    """
+    if name == "spark":
+        return _spark(spark_remote, spill_directory)
+    return {"duckdb": DuckDB.connect}[name](memory_bytes=memory_bytes, threads=threads, spill_directory=spill_directory)
+
+
+def _spark(remote: str | None, directory: Path) -> AbstractContextManager[Engine]:
+    if not remote:
+        raise BadInput("engine_unavailable", "this worker knows no Spark cluster: SPARK_REMOTE is not set")
     try:
-        yield
-    except (duckdb.InterruptException, RuntimeError, OSError) as error:
-        if "interrupted" not in str(error).lower():
-            raise
-        raise Transient(_INTERRUPTED) from error
-
-
-Engine = DuckDB
-ENGINES = {"duckdb": DuckDB.connect}
-
-
-def connect(name: str, *, memory_bytes: int, threads: int, spill_directory: Path) -> AbstractContextManager[DuckDB]:
-    """Open the engine of that name. Raises KeyError for a name that is not in ENGINES."""
-    return ENGINES[name](memory_bytes=memory_bytes, threads=threads, spill_directory=spill_directory)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PySpark's, of pandas 3, which nothing here hands it
+            from etl.spark import Spark  # where no job wants it, PySpark need not be installed
+    except ImportError as error:
+        raise BadInput(
+            "engine_unavailable", f"this worker has no client for Spark (requirements-spark.txt): {error}"
+        ) from error
+    return Spark.connect(remote=remote, directory=directory)

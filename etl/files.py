@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from etl.contract import TABLES, FileCode, Table
 from etl.errors import BadInput
@@ -35,8 +35,19 @@ class Snapshot:
     sha256: str
 
 
+class Range(NamedTuple):
+    """Whole lines of a file that is not compressed: from one byte to before another, and the first one's number."""
+
+    start: int
+    end: int
+    line: int
+
+
 class Source(io.RawIOBase):
-    """An open file of a dataset that counts and hashes the bytes read from it; its content is at most `bytes_max`."""
+    """An open file of a dataset that counts and hashes the bytes read from it; its content is at most `bytes_max`.
+
+    `range` is what is read of it, if that is not all.
+    """
 
     def __init__(self, table: Table, name: str, descriptor: int, bytes_max: int) -> None:
         self.table = table
@@ -46,15 +57,23 @@ class Source(io.RawIOBase):
         self._bytes_max = bytes_max
         self._hash = hashlib.sha256()
         self.bytes_read = 0
+        self.range: Range | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.range:
+            buffer = memoryview(buffer)[: self.range.end - self.range.start - self.bytes_read]
         count = self._file.readinto(buffer) or 0
         self._hash.update(memoryview(buffer)[:count])
         self.bytes_read += count
         return count
+
+    def narrow(self, range_: Range) -> None:
+        """Have only this range read."""
+        self.range = range_
+        self._file.seek(range_.start)
 
     def close(self) -> None:
         self._file.close()
@@ -63,6 +82,10 @@ class Source(io.RawIOBase):
     @property
     def size(self) -> int:
         return self._before.st_size
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.name.endswith(".gz")
 
     @property
     def snapshot(self) -> Snapshot:
@@ -75,8 +98,7 @@ class Source(io.RawIOBase):
         Raises BadInput: `encoding` where a compressed file is damaged, `too_large` as soon as the content is, and
         `input_changed` where the file was written to while it was being read.
         """
-        compressed = self.name.endswith(".gz")
-        stream = gzip.GzipFile(fileobj=self) if compressed else self
+        stream = gzip.GzipFile(fileobj=self) if self.is_compressed else self
         size = 0
         try:
             while block := stream.read(READ_BYTES):
@@ -98,7 +120,7 @@ class Source(io.RawIOBase):
         """Raise BadInput (`input_changed`) where the file was written to since it was opened."""
         now = os.fstat(self._file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
-            raise _changed(self.table)
+            raise changed(self.table)
 
 
 @dataclass(frozen=True)
@@ -125,7 +147,7 @@ class Dataset:
             descriptor = _open_regular(name, directory)
         except BadInput as error:
             if not _is_still(self.directory, directory):
-                raise _changed(table) from error
+                raise changed(table) from error
             raise
         finally:
             os.close(directory)
@@ -159,9 +181,9 @@ class Dataset:
             try:
                 now = self._snapshot(table, on_bytes)
             except BadInput as error:
-                raise _changed(table) from error
+                raise changed(table) from error
             if now != before:
-                raise _changed(table)
+                raise changed(table)
 
     def _snapshot(self, table: Table, on_bytes: OnBytes) -> Snapshot:
         with self.open(table) as source:
@@ -171,7 +193,7 @@ class Dataset:
             return source.snapshot
 
 
-def _changed(table: Table) -> BadInput:
+def changed(table: Table) -> BadInput:
     return BadInput(FileCode.INPUT_CHANGED, f"{table.file}: the file was changed while the dataset was being read")
 
 

@@ -27,11 +27,12 @@ class LongLine(NamedTuple):
 
 
 def whole_lines(source: Source) -> Iterator[Lines | LongLine]:
-    """Yield everything in the file, in order.
+    """Yield everything in the file, or the source's range of it, in order.
 
     Raises BadInput (`encoding`) with the byte offset of what is not UTF-8.
     """
-    line, offset, pending, long_start = 1, 0, b"", b""
+    line, offset = (source.range.line, source.range.start) if source.range else (1, 0)
+    pending, long_start = b"", b""
     for block in source.content():
         content = pending + block
         if long_start:

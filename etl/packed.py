@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from etl.queries import Query
 
 if TYPE_CHECKING:
-    from etl.engines import DuckDB
+    from etl.embedded import DuckDB
 
 # So many bytes of keys are sorted at once, and so many keys then looked at.
 PART_BYTES = 64 << 20

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,17 +11,20 @@ from uuid import UUID
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import account, engines, features, validate
+from etl import account, engines, features, inputs, queries, validate
 from etl.account import FileAccount
 from etl.engines import Engine
-from etl.extract import Progress, create_tables, extract
+from etl.extract import extract
 from etl.files import Dataset, Snapshot
+from etl.inputs import Progress
 from etl.load import OnRows, load, load_rejections, user_rows
 from etl.publish import Outcome, Publication, Transaction, Version, announce, reconcile
 from etl.queries import version
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
 OnStage = Callable[[str], AbstractContextManager[Progress]]
+
+_STREAMED = (user_rows, account.rejection_rows, features.experiment_summary)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ def _of_total(total: int, progress: Progress) -> OnRows:
 
 def rehearse(engine: Engine) -> None:
     """Do on no rows what run() does in the engine: its imports and query plans are then ready for the first job."""
-    create_tables(engine)
+    for name, schema in inputs.schemas().items():
+        engine.create(name, schema)
     engine.make(validate.steps)
     account.take(engine, [])
     engine.make(features.steps)
-    for rows in (user_rows, account.rejection_rows, features.experiment_summary):
+    for rows in _STREAMED:
         list(engine.stream(rows))
 
 
@@ -106,6 +110,15 @@ def main() -> None:
         engines.connect("duckdb", memory_bytes=1 << 28, threads=1, spill_directory=Path(directory)) as engine,
     ):
         rehearse(engine)
+    with suppress(ImportError):  # the client for Spark need not be there
+        _compile("pyspark")
+
+
+def _compile(dialect: str) -> None:
+    for steps in (validate.steps, features.steps):
+        queries.of_steps(steps, dialect)
+    for rows in (validate.counts, validate.rejection_counts, *_STREAMED):
+        queries.of(rows, dialect)
 
 
 if __name__ == "__main__":

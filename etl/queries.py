@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -68,6 +69,9 @@ def forget() -> None:
 
 
 def _sql(expression: ir.Table, dialect: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PySpark on pandas 3, which nothing here hands it
+        getattr(ibis, dialect)  # loading the backend, which sets options that its compiler asks for
     return str(ibis.to_sql(expression, dialect=dialect))
 
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from etl import id_lists
 from etl.arrow import TYPES, ArrowParser, Parsed
 from etl.contract import LINE_BYTES_MAX, VALUE_CHARS_MAX, FileCode, LineCode, Table, repeat_of
-from etl.dialect import Dialect, read_header, unterminated_quote
+from etl.dialect import Dialect, Header, read_header, unterminated_quote
 from etl.errors import BadInput
 from etl.files import Source
 from etl.lines import Lines, LongLine, whole_lines
@@ -80,19 +80,23 @@ class Reader:
     """Reads one file of the contract; `dialect` is known as soon as the first block was read.
 
     `keys_increase` tells whether every key so far is greater than the one before, so that none can occur twice; it is
-    false too where they were not typed. Raises BadInput with a file-level code.
+    false too where they were not typed. Of a source that is a range, `header` is the file's. Raises BadInput with a
+    file-level code.
     """
 
     dialect: Dialect
 
-    def __init__(self, source: Source, *, parsers: int = 1) -> None:
+    def __init__(self, source: Source, *, parsers: int = 1, header: Header | None = None) -> None:
         self._source = source
         self._parsers = parsers
         self._name = source.name
         self._table = source.table
         self._header: list[str] = []
-        self._last_key: int | None = None
+        self.first_key: int | None = None
+        self.last_key: int | None = None
         self.keys_increase = True
+        if header:
+            self._follow_header(header)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the file's records in file order; `parsers` threads parse ahead of who takes them."""
@@ -142,10 +146,13 @@ class Reader:
     def _read_header(self, lines: Lines) -> Lines:
         header, rest = read_header(self._name, self._table, lines)
         if header:
-            self.dialect, self._header = header.dialect, header.columns
-            self._arrow = ArrowParser(self._table, header.columns, header.dialect.separator)
-            self._tokenizer = Tokenizer(header.dialect.separator)
+            self._follow_header(header)
         return rest
+
+    def _follow_header(self, header: Header) -> None:
+        self.dialect, self._header = header.dialect, header.columns
+        self._arrow = ArrowParser(self._table, header.columns, header.dialect.separator)
+        self._tokenizer = Tokenizer(header.dialect.separator)
 
     def _read_records(
         self, lines: Lines, unread: Lines | None, typed: "Future[Typed | None] | None"
@@ -185,9 +192,10 @@ class Reader:
     def _follow_keys(self, column: pa.Array) -> None:
         keys = column.to_numpy()
         if len(keys):
-            follows = self._last_key is None or keys[0] > self._last_key
+            follows = self.last_key is None or keys[0] > self.last_key
             self.keys_increase = self.keys_increase and bool(follows and (keys[1:] > keys[:-1]).all())
-            self._last_key = keys[-1]
+            self.first_key = int(keys[0]) if self.first_key is None else self.first_key
+            self.last_key = int(keys[-1])
 
     def _defects_among(self, lines: Lines, parsed: Parsed) -> list[Defect]:
         rows = len(parsed.lines) + len(parsed.wrong)

@@ -8,8 +8,8 @@ if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
 usage: scripts/test.sh [pytest arguments]
 Runs every test: `scripts/test.sh tests/etl -k tie` runs some. Real Postgres and Redis servers are started on Unix
 sockets in a temporary folder; where their packages are missing and apt may be used, they are installed. The container
-tests need a Docker engine: without one they are skipped, and with CI=true they fail. Faults are injected by
-scripts/faults.sh.
+tests need a Docker engine and the Spark tests Java: without one they are skipped, and with CI=true they fail. Faults are
+injected by scripts/faults.sh.
 EOF
   exit 0
 fi
@@ -17,6 +17,7 @@ fi
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
+(($#)) || command -v java >/dev/null || missing+=(default-jre-headless) # without arguments: with the Spark tests
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 if ((${#missing[@]})); then
   echo "scripts/test.sh: installing ${missing[*]}" >&2
@@ -30,6 +31,8 @@ pytest=("$(scripts/venv.sh)/bin/python" -m pytest)
 if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
-"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not container and not faults'
+"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not container and not faults and not spark'
+# In one process: each would start a cluster.
+"${pytest[@]}" -m spark
 # One after the other: they share the engine, and the scripts' own names.
 exec "${pytest[@]}" -m container

@@ -4,11 +4,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
-  echo "usage: scripts/venv.sh"
-  echo "Makes or updates .venv from requirements-dev.txt (PYTHON names the interpreter; 3.11 or newer) and prints its path."
+  cat <<'USAGE'
+usage: scripts/venv.sh [spark-cluster]
+Makes or updates .venv from requirements-dev.txt (PYTHON names the interpreter; 3.11 or newer) and prints its path; with
+`spark-cluster`, .venv-spark-cluster from requirements-spark-cluster.txt: 0.9 GB, for the tests' Spark cluster only.
+USAGE
   exit 0
 fi
 
+venv=.venv${1:+-$1}
+requirements=requirements-${1:-dev}.txt
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   echo "scripts/venv.sh: Python 3.11 or newer is needed; set PYTHON to one" >&2
@@ -21,12 +26,12 @@ if command -v flock >/dev/null; then
   flock "$lock"
 fi
 
-wanted=$("$python" --version; cat requirements-dev.txt)
-if [[ ! -f .venv/made-from || "$(cat .venv/made-from)" != "$wanted" ]]; then
+wanted=$("$python" --version; cat "$requirements")
+if [[ ! -f $venv/made-from || "$(cat "$venv/made-from")" != "$wanted" ]]; then
   {
-    "$python" -m venv --clear .venv
-    .venv/bin/pip install --quiet --require-hashes --no-deps --requirement requirements-dev.txt
+    "$python" -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --require-hashes --no-deps --requirement "$requirements"
   } >&2
-  printf '%s\n' "$wanted" >.venv/made-from
+  printf '%s\n' "$wanted" >"$venv/made-from"
 fi
-echo "$PWD/.venv"
+echo "$PWD/$venv"

@@ -25,6 +25,7 @@ from hypothesis import settings as profile
 from api import create_app
 from tests import servers
 from tests.servers import running, wait_until
+from tests.spark import Cluster, cluster
 from worker import database, jobs, migrations, queue
 from worker.jobs import Job, Request
 from worker.settings import Settings
@@ -72,6 +73,16 @@ def postgres(server_directory: Path) -> Iterator[str]:
 def redis_url(server_directory: Path) -> Iterator[str]:
     with servers.redis(server_directory) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running Spark cluster of two workers."""
+    if not shutil.which("java"):
+        missing("Java, for a Spark cluster")
+    made = subprocess.run([ROOT / "scripts/venv.sh", "spark-cluster"], stdout=subprocess.PIPE, text=True, check=True)
+    with cluster(Path(made.stdout.strip()), tmp_path_factory.mktemp("spark")) as running_cluster:
+        yield running_cluster
 
 
 def _administer(url: str, statement: str) -> None:

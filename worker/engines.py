@@ -11,6 +11,8 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+EMBEDDED = "duckdb"
+
 
 class Engines:
     """Lends engines that nobody has used yet."""
@@ -20,12 +22,15 @@ class Engines:
         self._ready: tuple[ExitStack, Engine] | None = None
 
     def get_ready(self) -> None:
-        """Open the engine that will be lent next. What goes wrong is logged: the next job tries again, and may fail."""
-        if self._ready:
+        """Open the embedded engine that will be lent next, where jobs want one unless they say otherwise.
+
+        What goes wrong is logged: the next job tries again, and may fail.
+        """
+        if self._ready or self._settings.etl_engine != EMBEDDED:
             return
         stack = ExitStack()
         try:
-            self._ready = stack, stack.enter_context(self._opened(self._settings.etl_engine))
+            self._ready = stack, stack.enter_context(self._opened(EMBEDDED))
         except Exception:
             log.exception("the next job has to open its engine")
 
@@ -33,7 +38,7 @@ class Engines:
     def lent(self, name: str) -> Iterator[Engine]:
         """Lend an engine of this name for one use; it is closed in the end."""
         with ExitStack() as stack:
-            if self._ready and name == self._settings.etl_engine:
+            if self._ready and name == EMBEDDED:
                 (opened, engine), self._ready = self._ready, None
                 stack.push(opened)
             else:
@@ -50,6 +55,7 @@ class Engines:
                 memory_bytes=settings.etl_memory_limit,
                 threads=settings.etl_threads,
                 spill_directory=spill_directory,
+                spark_remote=settings.spark_remote,
             ) as engine,
         ):
             yield engine

@@ -16,8 +16,8 @@ Value = TypeVar("Value")
 DEFAULT_DATASET = "default"
 DATASET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 UPLOADED_FILES = "files"  # the directory in that of an upload
-ENGINES = ("duckdb",)
-SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL"})
+ENGINES = ("duckdb", "spark")
+SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL", "SPARK_REMOTE"})
 
 _SIZE_MIN, _THREADS_MAX, _PORT_MAX = 64 << 20, 256, 65535
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -41,6 +41,7 @@ class Settings:
     api_token: str | None
     trusted_hosts: tuple[str, ...]
     etl_engine: str
+    spark_remote: str | None
     etl_memory_limit: int
     etl_threads: int
     max_rejected_ratio: float
@@ -66,6 +67,13 @@ class Settings:
                 shown = name if name in SECRET else f"{name}={text!r}"
                 raise InvalidSetting(f"{shown}: {allowed}") from error
 
+        spark_remote = read("SPARK_REMOTE", None, _spark, "sc://HOST:PORT, or sc://HOST:PORT/;token=TOKEN;use_ssl=true")
+
+        def engine(text: str) -> str:
+            if text not in ENGINES or (text == "spark" and not spark_remote):
+                raise ValueError(text)
+            return text
+
         return cls(
             data_dir=Path(environ.get("DATA_DIR") or "data").absolute(),
             state_dir=Path(environ.get("STATE_DIR") or "/var/lib/experiment-etl"),
@@ -87,7 +95,8 @@ class Settings:
             trusted_hosts=read(
                 "TRUSTED_HOSTS", ("localhost", "127.0.0.1", "[::1]"), _hosts, "host names, separated by commas"
             ),
-            etl_engine=read("ETL_ENGINE", "duckdb", _engine, f"one of {', '.join(ENGINES)}"),
+            etl_engine=read("ETL_ENGINE", "duckdb", engine, f"one of {', '.join(ENGINES)}; spark needs SPARK_REMOTE"),
+            spark_remote=spark_remote,
             etl_memory_limit=read(
                 "ETL_MEMORY_LIMIT", memory.available() // 2, _size, "a size from 64MiB on, such as 512MiB or 2GiB"
             ),
@@ -214,7 +223,8 @@ def _token(text: str) -> str | None:
     return text
 
 
-def _engine(text: str) -> str:
-    if text not in ENGINES:
+def _spark(text: str) -> str | None:
+    match = re.fullmatch(r"sc://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})(?:/(?:;\S*)?)?", text)
+    if not match or not 1 <= int(match[1]) <= _PORT_MAX:
         raise ValueError(text)
     return text

@@ -16,11 +16,11 @@ from etl import account, pipeline, publish, shortages
 from etl.account import TooManyRejections
 from etl.engines import Engine
 from etl.errors import BadInput, Transient
-from etl.extract import Progress
 from etl.files import Dataset, Snapshot
+from etl.inputs import Progress
 from etl.load import load_rejections
 from etl.pipeline import Result
-from worker import database, disk, jobs, logs, queue
+from worker import database, disk, engines, jobs, logs, queue
 from worker.engines import Engines
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
@@ -63,8 +63,11 @@ class Runner:
         self.app.task(name=queue.TASK, Request=Taken)(self.run_job)
 
     def warm_up(self) -> None:
-        """Do everything once on no rows, so that the first job need not wait for imports and query plans."""
-        with self.engines.lent(self.settings.etl_engine) as engine:
+        """Do everything once on no rows, so that the first job need not wait for imports and query plans.
+
+        Not on a cluster: it may be away, and what takes long there is not the worker's.
+        """
+        with self.engines.lent(engines.EMBEDDED) as engine:
             pipeline.rehearse(engine)
 
     def run_job(self, job_id: str) -> None:

@@ -76,6 +76,20 @@ def test_what_is_not_asked_for_comes_from_the_settings(client_with: ClientWith, 
     assert _rows(in_process)[0]["max_rejected_ratio"] == 0.3
 
 
+def test_spark_is_refused_where_there_is_no_cluster(client: FlaskClient, in_process: InProcess) -> None:
+    answer = client.post(PATH, json={"engine": "spark"})
+
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "engine_unavailable")
+    assert answer.get_json()["detail"].startswith("engine: there is no Spark cluster here (SPARK_REMOTE is not set)")
+    assert _rows(in_process) == []
+
+
+def test_spark_is_accepted_where_there_may_be_a_cluster(client_with: ClientWith, in_process: InProcess) -> None:
+    assert client_with(spark_remote="sc://127.0.0.1:9").post(PATH, json={"engine": "spark"}).status_code == 202
+
+    assert _rows(in_process)[0]["engine"] == "spark"
+
+
 def test_a_share_may_be_a_whole_number(client: FlaskClient) -> None:
     for ratio in (0, 1, 0.0, 1.0):
         assert client.post(PATH, json={"max_rejected_ratio": ratio}).status_code == 202
@@ -88,8 +102,8 @@ def wrong_values() -> list[tuple[str, Any, str]]:
         ("mode", "publsh", "one of publish, dry_run"),
         ("mode", None, "one of publish, dry_run"),
         ("mode", ["publish"], "one of publish, dry_run"),
-        ("engine", "pandas", "one of duckdb"),
-        ("engine", {}, "one of duckdb"),
+        ("engine", "pandas", "one of duckdb, spark"),
+        ("engine", {}, "one of duckdb, spark"),
         ("force", "true", "true or false"),
         ("force", 1, "true or false"),
         ("force", None, "true or false"),

@@ -22,10 +22,10 @@ import sqlalchemy as sa
 import uuid6
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import engines, pipeline, publish
-from etl.engines import Engine
-from etl.extract import Progress
+from etl import pipeline, publish
+from etl.embedded import DuckDB
 from etl.files import Dataset
+from etl.inputs import Progress
 from tests import servers
 from tests.bench import unchecked
 from tests.bench.generate import generate, spoil
@@ -181,10 +181,10 @@ def _publish(variant: str, directory: Path, sa_engine: sa.Engine) -> dict[str, f
 
 
 @contextmanager
-def _engine() -> Iterator[Engine]:
+def _engine() -> Iterator[DuckDB]:
     with (
         TemporaryDirectory() as spill,
-        engines.connect("duckdb", memory_bytes=MEMORY_BYTES, threads=2, spill_directory=Path(spill)) as engine,
+        DuckDB.connect(memory_bytes=MEMORY_BYTES, threads=2, spill_directory=Path(spill)) as engine,
     ):
         yield engine
 

@@ -14,14 +14,14 @@ import pyarrow.csv
 from etl import features, id_lists, load, pipeline, publish, validate
 from etl.arrow import TYPES
 from etl.contract import TABLES, USER_EXPERIMENTS, Table
-from etl.engines import Engine
+from etl.embedded import DuckDB
 from etl.files import READ_BYTES, Dataset, Snapshot
 from etl.publish import Transaction
 from etl.reader import typed_schema
 from etl.validate import Step
 
 
-def run(job_id: UUID, directory: Path, engine: Engine, transaction: Transaction) -> None:
+def run(job_id: UUID, directory: Path, engine: DuckDB, transaction: Transaction) -> None:
     """Publish the features of a dataset."""
     snapshots = [_read(Dataset(directory, 1 << 40), table, engine) for table in TABLES]
     engine.make(_steps)
@@ -35,7 +35,7 @@ def run(job_id: UUID, directory: Path, engine: Engine, transaction: Transaction)
         publish.publish(connection, version)
 
 
-def _read(dataset: Dataset, table: Table, engine: Engine) -> Snapshot:
+def _read(dataset: Dataset, table: Table, engine: DuckDB) -> Snapshot:
     """Read into `typed_<table>`, or where it has no lists, into `clean_<table>` at once."""
     has_lists = any(column.type == "id_list" for column in table.columns)
     types = {column.name: TYPES[column.type] for column in table.columns}

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 import uuid6
 
-from etl import engines, pipeline, publish
-from etl.engines import Engine
-from etl.extract import Progress
+from etl import embedded, engines, pipeline, publish
+from etl.embedded import DuckDB
 from etl.files import Dataset
+from etl.inputs import Progress
 from etl.pipeline import Result
 from worker import database
 from worker.settings import Settings
@@ -27,10 +27,10 @@ def no_stage(_name: str) -> Iterator[Progress]:
 
 
 @pytest.fixture
-def etl_engine(tmp_path: Path) -> Iterator[Engine]:
+def etl_engine(tmp_path: Path) -> Iterator[DuckDB]:
     spill = tmp_path / "spill"
     spill.mkdir()
-    with engines.connect("duckdb", memory_bytes=1 << 29, threads=2, spill_directory=spill) as engine:
+    with DuckDB.connect(memory_bytes=1 << 29, threads=2, spill_directory=spill) as engine:
         yield engine
 
 
@@ -97,7 +97,7 @@ class Service:
             yield database.driver_connection(connection)
 
     @contextmanager
-    def trial(self, directory: Path, job_id: UUID, etl_engine: Engine) -> Iterator[tuple[Result, sa.Connection]]:
+    def trial(self, directory: Path, job_id: UUID, etl_engine: DuckDB) -> Iterator[tuple[Result, sa.Connection]]:
         """Run in a transaction that sees what is published and of which nothing stays, here and in the engine."""
         results: list[Result] = []
         etl_engine._connection.begin()
@@ -156,7 +156,7 @@ def write(directory: Path, **contents: str) -> Path:
     return directory
 
 
-@pytest.fixture(params=[engines.FEW_ROWS, -1], ids=["as few rows", "as many rows"])
+@pytest.fixture(params=[embedded.FEW_ROWS, -1], ids=["as few rows", "as many rows"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test in both of the embedded engine's ways, however many rows there are."""
-    monkeypatch.setattr(engines, "FEW_ROWS", request.param)
+    monkeypatch.setattr(embedded, "FEW_ROWS", request.param)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from etl import engines
-from etl.engines import Engine
+from etl.embedded import DuckDB
+from etl.inputs import BATCH_ROWS
 from etl.validate import Step
 
 # The last one: without access, what looks like a path is the name of a table.
@@ -59,14 +60,14 @@ _REFUSED = "disabled (by|through) configuration|configuration has been locked|Ta
         "PRAGMA enable_profiling = 'json'; PRAGMA profiling_output = '/tmp/OUT.json'",
     ],
 )
-def test_the_engine_opens_nothing_and_cannot_be_reconfigured(query: str, etl_engine: Engine, tmp_path: Path) -> None:
+def test_the_engine_opens_nothing_and_cannot_be_reconfigured(query: str, etl_engine: DuckDB, tmp_path: Path) -> None:
     with pytest.raises(duckdb.Error, match=_REFUSED):
         etl_engine._connection.execute(query.replace("/tmp/", f"{tmp_path}/"))
 
     assert list(tmp_path.glob("OUT*")) == []
 
 
-def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: Engine) -> None:
+def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: DuckDB) -> None:
     schema = pa.schema([("n", pa.int64())])
     etl_engine.create("numbers", schema)
     for start in range(0, 250_000, 50_000):
@@ -84,12 +85,12 @@ def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: Engine) 
     batches = list(etl_engine.stream(halved))
 
     assert sum(len(batch) for batch in batches) == 250_000
-    assert max(len(batch) for batch in batches) <= 2 * engines.BATCH_ROWS
+    assert max(len(batch) for batch in batches) <= 2 * BATCH_ROWS
 
 
 def test_what_does_not_fit_is_spilled_where_the_engine_was_told(tmp_path: Path) -> None:
     spill = tmp_path / "spill"
-    with engines.connect("duckdb", memory_bytes=48 << 20, threads=1, spill_directory=spill) as engine:
+    with DuckDB.connect(memory_bytes=48 << 20, threads=1, spill_directory=spill) as engine:
         engine._connection.execute("CREATE TABLE t AS SELECT i, md5(i::varchar) AS m FROM range(2000000) AS r (i)")
         engine._connection.execute("CREATE TABLE s AS FROM t ORDER BY m")
 
@@ -104,7 +105,7 @@ def test_nothing_but_the_spill_directory_is_written(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(home))
 
-    with engines.connect("duckdb", memory_bytes=48 << 20, threads=1, spill_directory=spill) as engine:
+    with DuckDB.connect(memory_bytes=48 << 20, threads=1, spill_directory=spill) as engine:
         engine._connection.execute("CREATE TABLE t AS SELECT i, md5(i::varchar) AS m FROM range(2000000) AS r (i)")
         assert list(spill.iterdir()) != []
 

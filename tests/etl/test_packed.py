@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from etl import features, packed, validate
-from etl.engines import DuckDB
+from etl.embedded import DuckDB
 from etl.errors import Transient
 from etl.extract import extract
 from etl.queries import Query

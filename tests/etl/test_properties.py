@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 
-from etl.engines import Engine
+from etl.embedded import DuckDB
 from tests.etl.conftest import Service
 from tests.etl.datasets import Planted, datasets
 from tests.etl.recompute import Rejection, recompute
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     duplicates: dict[str, int]
 
 
-def _outcome(service: Service, engine: Engine, job_id: UUID, folder: Path) -> Outcome:
+def _outcome(service: Service, engine: DuckDB, job_id: UUID, folder: Path) -> Outcome:
     with service.trial(folder, job_id, engine) as (result, connection):
         features = connection.execute(sa.text("SELECT * FROM user_features ORDER BY user_id")).mappings().all()
         summary = connection.execute(sa.text("SELECT * FROM experiment_summary")).mappings().one()
@@ -55,7 +55,7 @@ def job_id(service: Service) -> UUID:
 @pytest.mark.usefixtures("way")
 @given(planted=datasets())
 def test_every_planted_fault_is_told_and_the_rest_is_computed_right(
-    planted: Planted, job_id: UUID, service: Service, etl_engine: Engine
+    planted: Planted, job_id: UUID, service: Service, etl_engine: DuckDB
 ) -> None:
     with TemporaryDirectory() as directory:
         folder = planted.write(Path(directory) / "dataset")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from etl import account, load, publish
 from etl.account import FileAccount
 from etl.engines import Engine
-from etl.extract import InputFile
+from etl.inputs import InputFile
 from etl.publish import NotReconciled, Outcome
 from tests.etl.conftest import Service, dataset_in, write
 

@@ -15,7 +15,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from etl.contract import FileCode
-from etl.engines import Engine
+from etl.embedded import DuckDB
 from etl.errors import BadInput
 from tests.conftest import ROOT, InProcess
 from tests.etl.conftest import Service, write
@@ -103,7 +103,7 @@ def job_id(service: Service) -> UUID:
 @profile(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=files())
 def test_any_bytes_are_read_to_the_end_or_refused_with_a_code(
-    file: File, job_id: UUID, service: Service, etl_engine: Engine, tmp_path: Path
+    file: File, job_id: UUID, service: Service, etl_engine: DuckDB, tmp_path: Path
 ) -> None:
     try:
         with service.trial(file.write(tmp_path / "dataset"), job_id, etl_engine) as (result, _):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl import engines, stored
-from etl.engines import DuckDB
+from etl import stored
+from etl.embedded import DuckDB
 
 SCHEMA = pa.schema([("n", pa.int64()), ("ids", pa.list_(pa.int64())), ("text", pa.string())])
 
@@ -71,9 +71,7 @@ def test_numbers_that_need_64_bits_get_them_from_the_first_one_on(
 
 def test_the_file_is_gone_with_the_engine(tmp_path: Path) -> None:
     tmp_path.joinpath("it's a spill").mkdir()
-    with engines.connect(
-        "duckdb", memory_bytes=1 << 28, threads=1, spill_directory=tmp_path / "it's a spill"
-    ) as engine:
+    with DuckDB.connect(memory_bytes=1 << 28, threads=1, spill_directory=tmp_path / "it's a spill") as engine:
         engine.create("large", SCHEMA)
         engine.append("large", rows(0, 10_000))
         engine.append("large", rows(10_000, 10_000))

@@ -1,9 +1,11 @@
 """The engine that is open before there is a job for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from etl.embedded import DuckDB
 from tests.conftest import InProcess
 from worker.engines import Engines
 from worker.settings import Settings
@@ -22,8 +24,10 @@ def test_the_engine_that_is_ready_is_lent_once_and_closed(settings: Settings) ->
     engines.get_ready()
 
     with engines.lent("duckdb") as engine:
+        assert isinstance(engine, DuckDB)
         assert engine.spill_directory == ready
         with engines.lent("duckdb") as another:
+            assert isinstance(another, DuckDB)
             assert another.spill_directory != ready
         assert _open(settings) == {ready}
     assert _open(settings) == set()
@@ -53,8 +57,8 @@ def test_an_engine_that_cannot_be_opened_ahead_is_opened_by_its_job(
 
     assert "the next job has to open its engine" in caplog.text
     settings.spill_dir.unlink()
-    with engines.lent("duckdb") as engine:
-        engine.execute("SELECT 1")
+    with engines.lent("duckdb"):
+        assert len(_open(settings)) == 1
 
 
 def test_a_job_takes_the_engine_that_is_ready(in_process: InProcess) -> None:
@@ -63,3 +67,11 @@ def test_a_job_takes_the_engine_that_is_ready(in_process: InProcess) -> None:
     assert in_process.run().outcome == "published"
 
     assert _open(in_process.settings) == set()
+
+
+def test_no_engine_is_opened_ahead_where_jobs_run_on_a_cluster(settings: Settings) -> None:
+    engines = Engines(replace(settings, etl_engine="spark", spark_remote="sc://127.0.0.1:1"))
+
+    engines.get_ready()
+
+    assert not settings.spill_dir.exists()

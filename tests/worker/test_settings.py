@@ -58,6 +58,8 @@ def test_the_embedded_servers_are_where_the_programs_run() -> None:
         ("ETL_MEMORY_LIMIT", "65536KiB", "etl_memory_limit", 64 << 20),
         ("ETL_MEMORY_LIMIT", "512 MiB", "etl_memory_limit", 512 << 20),
         ("ETL_MEMORY_LIMIT", "2GiB", "etl_memory_limit", 2 << 30),
+        ("SPARK_REMOTE", "sc://spark.lab:15002", "spark_remote", "sc://spark.lab:15002"),
+        ("SPARK_REMOTE", "sc://[::1]:15002/;token=x", "spark_remote", "sc://[::1]:15002/;token=x"),
         ("ETL_THREADS", "3", "etl_threads", 3),
         ("MAX_REJECTED_RATIO", "0", "max_rejected_ratio", 0),
         ("MAX_REJECTED_RATIO", "1", "max_rejected_ratio", 1),
@@ -80,6 +82,7 @@ def test_a_variable_is_read(variable: str, text: str, field: str, value: Any) ->
         "API_TOKEN",
         "TRUSTED_HOSTS",
         "ETL_ENGINE",
+        "SPARK_REMOTE",
         "ETL_MEMORY_LIMIT",
         "ETL_THREADS",
         "MAX_REJECTED_RATIO",
@@ -104,7 +107,8 @@ def test_an_empty_variable_is_one_that_is_not_set(variable: str) -> None:
         ("API_BIND", "::1:8000", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
         ("API_BIND", "unix:/tmp/api.sock", "HOST:PORT, such as 0.0.0.0:8000 or [::1]:8000"),
         ("TRUSTED_HOSTS", " , ", "host names, separated by commas"),
-        ("ETL_ENGINE", "pandas", "one of duckdb"),
+        ("ETL_ENGINE", "pandas", "one of duckdb, spark; spark needs SPARK_REMOTE"),
+        ("ETL_ENGINE", "spark", "one of duckdb, spark; spark needs SPARK_REMOTE"),
         ("ETL_MEMORY_LIMIT", "much", "a size from 64MiB on, such as 512MiB or 2GiB"),
         ("ETL_MEMORY_LIMIT", "63MiB", "a size from 64MiB on, such as 512MiB or 2GiB"),
         ("ETL_THREADS", "257", "a whole number from 1 to 256"),
@@ -261,3 +265,19 @@ def test_nothing_but_a_name_is_looked_for_among_the_uploads(settings: Settings, 
     _uploaded(settings, "lab")
 
     assert settings.directory(name) is None
+
+
+@pytest.mark.parametrize(
+    "remote", ["spark:15002", "sc://", "sc://spark", "sc://spark:0", "http://spark:15002", "sc://spark:15002/x;token=1"]
+)
+def test_a_wrong_address_of_a_cluster_is_told_without_its_token(remote: str) -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        Settings.from_env({"SPARK_REMOTE": remote})
+
+    assert str(raised.value) == "SPARK_REMOTE: sc://HOST:PORT, or sc://HOST:PORT/;token=TOKEN;use_ssl=true"
+
+
+def test_spark_may_be_the_engine_where_there_is_a_cluster() -> None:
+    settings = Settings.from_env({"ETL_ENGINE": "spark", "SPARK_REMOTE": "sc://spark:15002"})
+
+    assert (settings.etl_engine, settings.spark_remote) == ("spark", "sc://spark:15002")

@@ -18,7 +18,8 @@ import uuid6
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
 from etl import account, features, load, pipeline, publish
-from etl.engines import DuckDB, Engine
+from etl.embedded import DuckDB
+from etl.engines import Engine
 from etl.errors import Transient
 from etl.extract import extract
 from etl.load import OnRows
