@@ -11,8 +11,9 @@ from uuid import UUID
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 writes its class in lower case
 
-from etl import account, engines, features, inputs, queries, validate
+from etl import account, engines, features, queries, validate
 from etl.account import FileAccount
+from etl.contract import TABLES
 from etl.engines import Engine
 from etl.extract import extract
 from etl.files import Dataset, Snapshot
@@ -23,6 +24,9 @@ from etl.queries import version
 
 # A stage's name -> a context that lasts as long as the stage and tells its progress.
 OnStage = Callable[[str], AbstractContextManager[Progress]]
+
+# For a rehearsal.
+_CELLS = {"integer": "1", "number": "1.5", "date": "2000-01-01", "text": "x", "id_list": "1"}
 
 _STREAMED = (user_rows, account.rejection_rows, features.experiment_summary)
 
@@ -81,12 +85,17 @@ def _of_total(total: int, progress: Progress) -> OnRows:
     return lambda rows: progress(rows, total, "rows")
 
 
-def rehearse(engine: Engine) -> None:
-    """Do on no rows what run() does in the engine: its imports and query plans are then ready for the first job."""
-    for name, schema in inputs.schemas().items():
-        engine.create(name, schema)
+def rehearse(engine: Engine, directory: Path) -> None:
+    """Do what run() does in the engine, on files of one line, so that imports and query plans are ready for a job.
+
+    The files are made in `directory`.
+    """
+    for table in TABLES:
+        line = ",".join(_CELLS[column.type] for column in table.columns)
+        (directory / table.file).write_text(f"{','.join(table.column_names)}\n{line}\n")
+    files = extract(Dataset(directory, 1 << 20), engine, lambda *_: None)
     engine.make(validate.steps)
-    account.take(engine, [])
+    account.take(engine, files)
     engine.make(features.steps)
     for rows in _STREAMED:
         list(engine.stream(rows))
@@ -109,7 +118,7 @@ def main() -> None:
         TemporaryDirectory() as directory,
         engines.connect("duckdb", memory_bytes=1 << 28, threads=1, spill_directory=Path(directory)) as engine,
     ):
-        rehearse(engine)
+        rehearse(engine, Path(directory))
     with suppress(ImportError):  # the client for Spark need not be there
         _compile("pyspark")
 

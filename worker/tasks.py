@@ -20,8 +20,8 @@ from etl.files import Dataset, Snapshot
 from etl.inputs import Progress
 from etl.load import load_rejections
 from etl.pipeline import Result
-from worker import database, disk, engines, jobs, logs, queue
-from worker.engines import Engines
+from worker import database, disk, jobs, logs, queue, spill
+from worker.engines import EMBEDDED, Engines
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -63,12 +63,12 @@ class Runner:
         self.app.task(name=queue.TASK, Request=Taken)(self.run_job)
 
     def warm_up(self) -> None:
-        """Do everything once on no rows, so that the first job need not wait for imports and query plans.
+        """Do everything once on next to no rows, so that the first job need not wait for imports and query plans.
 
         Not on a cluster: it may be away, and what takes long there is not the worker's.
         """
-        with self.engines.lent(engines.EMBEDDED) as engine:
-            pipeline.rehearse(engine)
+        with self.engines.lent(EMBEDDED) as engine, spill.directory(self.settings.spill_dir) as directory:
+            pipeline.rehearse(engine, directory)
 
     def run_job(self, job_id: str) -> None:
         """Run the job if it is there to be taken, then ring for the next one of its dataset."""
