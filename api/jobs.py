@@ -59,7 +59,8 @@ _TAG = Header("ETag", {"type": "string"}, "of this state of the job, for If-None
 
 _REFUSED: dict[HTTPStatus, tuple[str, ...]] = {
     HTTPStatus.NOT_FOUND: ("unknown_dataset",),
-    HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_conflict", "engine_unavailable"),
+    HTTPStatus.CONFLICT: ("engine_unavailable",),
+    HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_conflict",),
     HTTPStatus.TOO_MANY_REQUESTS: ("queue_full",),
 }
 
@@ -75,7 +76,10 @@ def submit(headers: _Key, body: JobRequest) -> Accepted:
 @operation(
     Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION, _UNTIL_DONE)),
     problems=_REFUSED
-    | {HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_dataset"), HTTPStatus.CONFLICT: ("not_finished",)},
+    | {
+        HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_dataset"),
+        HTTPStatus.CONFLICT: ("not_finished", "engine_unavailable"),
+    },
 )
 def retry(job_id: JobId, headers: _Key, body: Nothing) -> Accepted:  # noqa: ARG001 - that it is nothing is checked
     """A new job that is asked for the same, once this one has ended."""
@@ -220,7 +224,7 @@ def _refuse_unknown_dataset(name: str) -> None:
 def _refuse_missing_engine(name: str) -> None:
     if name == "spark" and not services().settings.spark_remote:
         raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.CONFLICT,
             "engine_unavailable",
             "engine: there is no Spark cluster here (SPARK_REMOTE is not set); nothing was accepted",
         )

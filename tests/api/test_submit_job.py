@@ -79,7 +79,7 @@ def test_what_is_not_asked_for_comes_from_the_settings(client_with: ClientWith, 
 def test_spark_is_refused_where_there_is_no_cluster(client: FlaskClient, in_process: InProcess) -> None:
     answer = client.post(PATH, json={"engine": "spark"})
 
-    assert (answer.status_code, answer.get_json()["code"]) == (422, "engine_unavailable")
+    assert (answer.status_code, answer.get_json()["code"]) == (409, "engine_unavailable")
     assert answer.get_json()["detail"].startswith("engine: there is no Spark cluster here (SPARK_REMOTE is not set)")
     assert _rows(in_process) == []
 
