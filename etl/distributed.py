@@ -18,14 +18,14 @@ Run = Callable[[Sequence[Task]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Records:
+class Extracted:
     """The files as they were read, and per table the Parquet files with its rows."""
 
     files: list[InputFile]
     written: dict[str, list[str]]
 
 
-def read(dataset: Dataset, output: Path, run: Run) -> Records:
+def read(dataset: Dataset, output: Path, run: Run) -> Extracted:
     """Read each file of the dataset, a large one by ranges.
 
     Raises BadInput as one reader would, of the first file and the first line with anything wrong, and Blind.
@@ -43,7 +43,7 @@ def read(dataset: Dataset, output: Path, run: Run) -> Records:
         for part in parts:
             for name, path in part.written.items():
                 written.setdefault(name, []).append(path)
-    return Records(files, written)
+    return Extracted(files, written)
 
 
 @dataclass(frozen=True)

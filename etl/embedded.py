@@ -101,7 +101,9 @@ class DuckDB:
         self._tables.create(name, schema)
 
     def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
-        self._tables.append(name, rows)
+        self.refuse_interruption()
+        with _interruptible():
+            self._tables.append(name, rows)
         self._rows_appended += len(rows)
 
     def make(self, steps: Callable[[], Iterator[Step]]) -> None:

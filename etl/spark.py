@@ -88,19 +88,19 @@ class Spark:
         output = self._directory / "records"
         output.mkdir()
         try:
-            records = distributed.read(dataset, output, self._run)
+            extracted = distributed.read(dataset, output, self._run)
         except Blind as error:
             raise Transient(
                 f"the cluster does not share the worker's directories under the same paths: {error}", UNAVAILABLE
             ) from error
         for name, schema in inputs.schemas().items():
-            if paths := records.written.get(name):
+            if paths := extracted.written.get(name):
                 self._see(name, from_arrow_schema(schema), *paths)
             else:
                 self.create(name, schema)
-        self._put("files", inputs.files(records.files))
+        self._put("files", inputs.files(extracted.files))
         progress(total, total, "bytes")
-        return records.files
+        return extracted.files
 
     def _run(self, tasks: Sequence[Task]) -> list[dict[str, Any]]:
         """Do tasks on the executors: a partition for each."""

@@ -7,6 +7,7 @@ import pytest
 
 from etl import stored
 from etl.embedded import DuckDB
+from etl.errors import Transient
 
 SCHEMA = pa.schema([("n", pa.int64()), ("ids", pa.list_(pa.int64())), ("text", pa.string())])
 
@@ -67,6 +68,14 @@ def test_numbers_that_need_64_bits_get_them_from_the_first_one_on(
 
     expected = pa.Table.from_batches(appended)
     assert etl_engine.table("FROM growing").sort_by("text").equals(expected.sort_by("text"))
+
+
+def test_nothing_is_appended_after_an_interruption(etl_engine: DuckDB) -> None:
+    etl_engine.create("large", SCHEMA)
+    etl_engine.interrupt()
+
+    with pytest.raises(Transient, match="interrupted"):
+        etl_engine.append("large", rows(0, 1))
 
 
 def test_the_file_is_gone_with_the_engine(tmp_path: Path) -> None:
