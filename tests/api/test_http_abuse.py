@@ -234,9 +234,9 @@ def test_a_malformed_request_is_refused_and_what_follows_it_is_not_read(served: 
         received = _send(served, request + SMUGGLED)
 
         assert received.startswith(b"HTTP/1.1 %d " % status), (what, received[:200])
-        assert b"404" not in received, (what, received)
+        assert received.count(b"HTTP/1.1 ") == 1, (what, received)
         assert b"Traceback" not in received, (what, received)
-        assert b"27." not in received, (what, "the server's version")
+        assert b"gunicorn/" not in received, (what, "the server's version")
     assert "ERROR" not in {line["level"] for line in served.lines()}
     _is_alive(served)
 
