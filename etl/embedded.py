@@ -1,8 +1,9 @@
 """DuckDB, the engine that is embedded in the worker."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import ClassVar
 
 import duckdb
@@ -10,7 +11,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from etl import inputs, packed, queries
-from etl.contract import TABLES
+from etl.contract import TABLES, USERS
 from etl.errors import Transient
 from etl.files import Dataset
 from etl.inputs import BATCH_ROWS, InputFile, Progress, Records
@@ -25,10 +26,38 @@ FEW_ROWS = 100_000
 # More would only wait for who takes their blocks, each with some 20 MB.
 PARSERS_MAX = 4
 
+# Of so many users the features are joined at once: while they are, all of them take memory.
+SLICE_USERS = 250_000
+
+# For query_progress(): a bar that is drawn nowhere.
+_TELL_PROGRESS = "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET progress_bar_time = 0"
+_LOOK_S = 0.5
+
 # Of the memory of a job, what is left to Python, Arrow and the sorting of keys: a quarter, or so much.
 _OTHERS_BYTES_MAX = 512 << 20
 
 _INTERRUPTED = "the query was interrupted"
+
+
+class _Work:
+    """Tells how far a number of steps is: each has as much of the lines, and it never goes backwards."""
+
+    def __init__(self, steps: int, lines: int, progress: Progress) -> None:
+        self._steps = steps
+        self._lines = lines
+        self._progress = progress
+        self._ended = 0
+        self._done = 0
+
+    def tell(self, share: float) -> None:
+        """Tell what share of the step is done."""
+        done = int(self._lines * (self._ended + min(max(share, 0), 1)) / self._steps)
+        self._done = max(self._done, done)
+        self._progress(self._done, self._lines, "lines")
+
+    def end_step(self) -> None:
+        self._ended += 1
+        self.tell(0)
 
 
 class DuckDB:
@@ -43,6 +72,8 @@ class DuckDB:
         "lines_with_wrong_items": packed.make_lines_with_wrong_items,
         "feature_most_common_compound_id": packed.make_most_common_compound,
     }
+    # What is made for some users after the others, where there are many.
+    streams_per_user: ClassVar = {"user_rows"}
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, tables: StoredTables, threads: int, spill_directory: Path
@@ -50,7 +81,7 @@ class DuckDB:
         self._connection = connection
         self._tables = tables
         self._interrupted = False
-        self._rows_appended = 0
+        self.rows_appended = 0
         self.threads = threads
         self.spill_directory = spill_directory
 
@@ -69,6 +100,7 @@ class DuckDB:
         )
         tables = StoredTables(connection, spill_directory, memory_bytes // 4)
         try:
+            connection.execute(_TELL_PROGRESS)
             # After connecting: without external access the spill directory could not be named any more.
             connection.execute("SET allowed_directories = [$directory]", {"directory": str(spill_directory)})
             connection.execute("SET enable_external_access = false; SET lock_configuration = true")
@@ -104,17 +136,41 @@ class DuckDB:
         self.refuse_interruption()
         with _interruptible():
             self._tables.append(name, rows)
-        self._rows_appended += len(rows)
+        self.rows_appended += len(rows)
 
-    def make(self, steps: Callable[[], Iterator[Step]]) -> None:
+    def make(self, steps: Callable[[], Iterator[Step]], progress: Progress) -> None:
         """Make the table of each step, in order."""
-        are_many = self._rows_appended > FEW_ROWS
-        for query in queries.of_steps(steps, self.dialect):
+        are_many = self.rows_appended > FEW_ROWS
+        made = queries.of_steps(steps, self.dialect)
+        work = _Work(len(made), self.rows_appended, progress)
+        for query in made:
             own_way = self.own_ways.get(query.name)
             if own_way and are_many:
-                own_way(self, query)
+                own_way(self, query, work.tell)
             else:
-                self.execute(f"CREATE {'VIEW' if query.is_view and are_many else 'TABLE'} {query.name} AS {query.sql}")
+                with self._watched(work.tell) if are_many else nullcontext():
+                    self.execute(
+                        f"CREATE {'VIEW' if query.is_view and are_many else 'TABLE'} {query.name} AS {query.sql}"
+                    )
+            work.end_step()
+
+    @contextmanager
+    def _watched(self, tell: Callable[[float], None]) -> Iterator[None]:
+        """Tell from time to time what share of the query is done that runs meanwhile."""
+        ended = Event()
+
+        def look() -> None:
+            while not ended.wait(_LOOK_S):
+                with suppress(Exception):  # who is told in vain says so again when the query has ended
+                    tell(self._connection.query_progress() / 100)
+
+        watcher = Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
 
     def execute(self, statement: str) -> None:
         with self._reading():
@@ -122,7 +178,25 @@ class DuckDB:
 
     def stream(self, expression: Callable[[], ir.Table]) -> Iterator[pa.RecordBatch]:
         """Yield the expression's rows in batches, whatever their number."""
-        return self.query(queries.of(expression, self.dialect))
+        query = queries.of(expression, self.dialect)
+        if expression.__name__ in self.streams_per_user and self.rows_appended > SLICE_USERS:
+            for slice_ in self._slices_of_users():
+                yield from self.query(f"FROM ({query}) WHERE {slice_}")
+        else:
+            yield from self.query(query)
+
+    def _slices_of_users(self) -> list[str]:
+        """Return conditions: each user meets one of them, and about SLICE_USERS meet the same."""
+        [users] = self.table("SELECT count(*) FROM clean_users").column(0).to_pylist()
+        slices = -(-users // SLICE_USERS)
+        if slices < 2:
+            return ["true"]
+        shares = [number / slices for number in range(1, slices)]
+        quantiles = f"SELECT approx_quantile({USERS.key}, {shares}) FROM clean_users"  # noqa: S608 - none is a user's
+        [bounds] = self.table(quantiles).column(0).to_pylist()
+        above = ["true", *(f"{USERS.key} >= {bound}" for bound in bounds)]
+        below = [*(f"{USERS.key} < {bound}" for bound in bounds), "true"]
+        return [f"{low} AND {high}" for low, high in zip(above, below, strict=True)]
 
     def query(self, query: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query in batches."""

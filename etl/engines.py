@@ -32,7 +32,7 @@ class Engine(Protocol):
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table."""
 
-    def make(self, steps: Callable[[], Iterator[Step]]) -> None:
+    def make(self, steps: Callable[[], Iterator[Step]], progress: Progress) -> None:
         """Make the table of each step, in order."""
 
     def stream(self, expression: Callable[[], ir.Table]) -> Iterator[pa.RecordBatch]:

@@ -23,6 +23,10 @@ DEFECTS_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("code"
 Progress = Callable[[int, int, str], None]
 
 
+def unheard(_done: int, _total: int, _unit: str) -> None:
+    """Progress that nobody asks for."""
+
+
 @dataclass(frozen=True)
 class InputFile:
     """One file as it was read; `keys_increase` as in Reader."""

@@ -1,8 +1,10 @@
 """Rows from the engine -> COPY into Postgres, in batches; each job loads into a table of its own."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import ibis.expr.types as ir
@@ -117,26 +119,48 @@ def _copy(
 ) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)
-    cursor.copy_expert(statement, _CsvStream(batches, on_rows), size=_PIECE_BYTES)
+    with closing(_made_ahead(map(_csv, batches))) as files:
+        cursor.copy_expert(statement, _CsvStream(files, on_rows), size=_PIECE_BYTES)
+
+
+class _Csv(NamedTuple):
+    """A file of so many rows."""
+
+    rows: int
+    file: io.BytesIO
+
+
+def _csv(batch: pa.RecordBatch) -> _Csv:
+    file = io.BytesIO()
+    pyarrow.csv.write_csv(batch, file, _CSV)
+    file.seek(0)
+    return _Csv(len(batch), file)
+
+
+def _made_ahead(files: Iterator[_Csv]) -> Generator[_Csv]:
+    """Yield the files, each of which is made while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, files, None)
+        while file := following.result():
+            following = thread.submit(next, files, None)
+            yield file
 
 
 class _CsvStream:
-    """Batches as one CSV file, which COPY reads piece by piece; at no time is more than a batch of it in memory."""
+    """Files as one, which COPY reads piece by piece."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> None:
-        self._batches = batches
+    def __init__(self, files: Iterator[_Csv], on_rows: OnRows) -> None:
+        self._files = files
         self._on_rows = on_rows
         self._rows = 0
-        self._buffer = io.BytesIO()
+        self._file = io.BytesIO()
 
     def read(self, size: int) -> bytes:
         self._on_rows(self._rows)
-        while not (piece := self._buffer.read(size)):
-            batch = next(self._batches, None)
-            if batch is None:
+        while not (piece := self._file.read(size)):
+            csv = next(self._files, None)
+            if csv is None:
                 return b""
-            self._buffer = io.BytesIO()
-            pyarrow.csv.write_csv(batch, self._buffer, _CSV)
-            self._buffer.seek(0)
-            self._rows += len(batch)
+            self._file = csv.file
+            self._rows += csv.rows
         return piece

@@ -53,42 +53,60 @@ class MostCommon(NamedTuple):
     compounds: np.ndarray
 
 
-def make_use_count(engine: "DuckDB", query: Query) -> None:
+# Is told what share of the work is done.
+Tell = Callable[[float], None]
+
+
+def make_use_count(engine: "DuckDB", query: Query, tell: Tell) -> None:
     """Count, in the same pass, all items of accepted lines too: `item_count`."""
     compounds = Codes(_numbers(engine, "SELECT compound_id FROM clean_compounds"))
-    uses = items = 0
+    uses = items = lines = 0
     for batch in engine.query("SELECT experiment_compound_ids FROM clean_user_experiments"):
         compound_ids = batch.column(0).flatten()
         items += len(compound_ids)
         uses += int(np.count_nonzero(compounds.of(compound_ids.drop_null().to_numpy()) != _NONE))
+        lines += len(batch)
+        tell(lines / engine.rows_appended)
     engine.execute(f"CREATE TABLE {query.name} AS SELECT {uses}::BIGINT AS uses")
     engine.execute(f"CREATE TABLE item_count AS SELECT {items}::BIGINT AS items")
 
 
-def make_lines_with_wrong_items(engine: "DuckDB", query: Query) -> None:
+def make_lines_with_wrong_items(engine: "DuckDB", query: Query, _tell: Tell) -> None:
     """Look for them only where fewer items became uses than there are."""
     [wrong] = _numbers(engine, "SELECT items - uses FROM item_count, use_count")
     wanted = query.sql if wrong else f"FROM ({query.sql}) LIMIT 0"
     engine.execute(f"CREATE TABLE {query.name} AS {wanted}")
 
 
-def make_most_common_compound(engine: "DuckDB", query: Query) -> None:
+def make_most_common_compound(engine: "DuckDB", query: Query, tell: Tell) -> None:
+    """Half of the work is to read the experiments, the other half to look at one user after the other."""
     compounds, names = engine.table("SELECT compound_id, compound_name FROM clean_compounds ORDER BY 1").columns
     user_ids, weights = engine.table("SELECT user_id, experiments FROM experiments_per_user").columns
     [uses] = _numbers(engine, "SELECT uses FROM use_count")
     lists = "FROM clean_user_experiments WHERE len(experiment_compound_ids) > 0"
     experiments = engine.query(f"SELECT user_id, experiment_compound_ids {lists}")
+
+    def parts() -> Iterator[Experiments]:
+        lines = 0
+        for batch in experiments:
+            yield _experiments(*batch.columns)
+            lines += len(batch)
+            tell(lines / engine.rows_appended / 2)
+
+    users = 0
     engine.create(query.name, _SCHEMA)
     for found in most_common(
         user_ids.to_numpy(),
         weights.to_numpy(),
         compounds.to_numpy(),
-        (_experiments(*batch.columns) for batch in experiments),
+        parts(),
         uses=int(uses),
         directory=engine.spill_directory,
         check=engine.refuse_interruption,
     ):
         engine.append(query.name, _rows(found, compounds, names))
+        users += len(found.user_ids)
+        tell(0.5 + users / len(user_ids) / 2)
 
 
 def _numbers(engine: "DuckDB", query: str) -> np.ndarray:

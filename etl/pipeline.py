@@ -17,7 +17,7 @@ from etl.contract import TABLES
 from etl.engines import Engine
 from etl.extract import extract
 from etl.files import Dataset, Snapshot
-from etl.inputs import Progress
+from etl.inputs import Progress, unheard
 from etl.load import OnRows, load, load_rejections, user_rows
 from etl.publish import Outcome, Publication, Transaction, Version, announce, reconcile
 from etl.queries import version
@@ -62,12 +62,12 @@ def run(
     """
     with on_stage("extract") as progress:
         inputs = extract(files, engine, progress)
-    with on_stage("validate"):
-        engine.make(validate.steps)
+    with on_stage("validate") as progress:
+        engine.make(validate.steps, progress)
         accounts = account.take(engine, inputs)
         account.refuse_rejections_above(max_rejected_ratio, accounts, engine)
-    with on_stage("derive"):
-        engine.make(features.steps)
+    with on_stage("derive") as progress:
+        engine.make(features.steps, progress)
     with on_stage("load") as progress:
         with transaction() as connection:
             load(engine, connection, job_id, _of_total(account.users(accounts), progress))
@@ -93,10 +93,10 @@ def rehearse(engine: Engine, directory: Path) -> None:
     for table in TABLES:
         line = ",".join(_CELLS[column.type] for column in table.columns)
         (directory / table.file).write_text(f"{','.join(table.column_names)}\n{line}\n")
-    files = extract(Dataset(directory, 1 << 20), engine, lambda *_: None)
-    engine.make(validate.steps)
+    files = extract(Dataset(directory, 1 << 20), engine, unheard)
+    engine.make(validate.steps, unheard)
     account.take(engine, files)
-    engine.make(features.steps)
+    engine.make(features.steps, unheard)
     for rows in _STREAMED:
         list(engine.stream(rows))
 

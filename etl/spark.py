@@ -113,8 +113,10 @@ class Spark:
     def create(self, name: str, schema: pa.Schema) -> None:
         self._put(name, schema.empty_table())
 
-    def make(self, steps: Callable[[], Iterator[Step]]) -> None:
-        for query in queries.of_steps(steps, self.dialect):
+    def make(self, steps: Callable[[], Iterator[Step]], progress: Progress) -> None:
+        made = queries.of_steps(steps, self.dialect)
+        for place, query in enumerate(made):
+            progress(place, len(made), "steps")
             with self._named_failures():
                 table = self._session.sql(query.sql)
                 if query.is_view:

@@ -16,6 +16,7 @@ from etl.arrow import TYPES
 from etl.contract import TABLES, USER_EXPERIMENTS, Table
 from etl.embedded import DuckDB
 from etl.files import READ_BYTES, Dataset, Snapshot
+from etl.inputs import unheard
 from etl.publish import Transaction
 from etl.reader import typed_schema
 from etl.validate import Step
@@ -24,8 +25,8 @@ from etl.validate import Step
 def run(job_id: UUID, directory: Path, engine: DuckDB, transaction: Transaction) -> None:
     """Publish the features of a dataset."""
     snapshots = [_read(Dataset(directory, 1 << 40), table, engine) for table in TABLES]
-    engine.make(_steps)
-    engine.make(features.steps)
+    engine.make(_steps, unheard)
+    engine.make(features.steps, unheard)
     with transaction() as connection:
         load.load(engine, connection, job_id)
     publish.announce(transaction)

@@ -160,3 +160,5 @@ def write(directory: Path, **contents: str) -> Path:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test in both of the embedded engine's ways, however many rows there are."""
     monkeypatch.setattr(embedded, "FEW_ROWS", request.param)
+    if request.param < 0:
+        monkeypatch.setattr(embedded, "SLICE_USERS", 10)

@@ -16,7 +16,7 @@ from etl import distributed, executors, inputs, ranges
 from etl.embedded import DuckDB
 from etl.errors import BadInput
 from etl.executors import Blind, Task
-from etl.inputs import InputFile
+from etl.inputs import InputFile, unheard
 from tests.etl.conftest import dataset_in, write
 
 USERS = "user_id,name,email,signup_date\n"
@@ -42,7 +42,7 @@ def by_many(
 
 
 def by_one(folder: Path, engine: DuckDB) -> tuple[list[InputFile], dict[str, list[dict[str, Any]]]]:
-    files = engine.read(dataset_in(folder), lambda *_: None)
+    files = engine.read(dataset_in(folder), unheard)
     names = [name for name in inputs.schemas() if name != "files"]
     rows = {name: engine.table(f"FROM {name} ORDER BY line").to_pylist() for name in names}
     return files, {name: of for name, of in rows.items() if of}

@@ -9,9 +9,9 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pytest
 
-from etl import engines
+from etl import embedded, engines
 from etl.embedded import DuckDB
-from etl.inputs import BATCH_ROWS
+from etl.inputs import BATCH_ROWS, unheard
 from etl.validate import Step
 
 # The last one: without access, what looks like a path is the name of a table.
@@ -81,11 +81,48 @@ def test_steps_are_made_in_order_and_rows_stream_in_batches(etl_engine: DuckDB) 
     def halved() -> ir.Table:
         return ibis.table({"n": "float64"}, name="halved")
 
-    etl_engine.make(steps)
+    etl_engine.make(steps, unheard)
     batches = list(etl_engine.stream(halved))
 
     assert sum(len(batch) for batch in batches) == 250_000
     assert max(len(batch) for batch in batches) <= 2 * BATCH_ROWS
+
+
+def test_progress_is_told_while_a_step_is_made(etl_engine: DuckDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "FEW_ROWS", 0)
+    monkeypatch.setattr(embedded, "_LOOK_S", 0.01)
+    schema = pa.schema([("n", pa.int64())])
+    etl_engine.create("numbers", schema)
+    etl_engine.append("numbers", pa.table([pa.array(range(2_000))], schema=schema))
+    told: list[tuple[int, int, str]] = []
+
+    def steps() -> Iterator[Step]:
+        numbers = ibis.table({"n": "int64"}, name="numbers")
+        yield Step("few", numbers.limit(10))
+        yield Step("pairs", numbers.cross_join(numbers.view()).cross_join(numbers.limit(20).select(m="n")).distinct())
+
+    etl_engine.make(steps, lambda *progress: told.append(progress))
+
+    assert told == sorted(told)
+    assert told[-1] == (2_000, 2_000, "lines")
+    assert [done for done, _, _ in told if 1_000 < done < 2_000] != []
+
+
+def test_what_is_made_per_user_has_every_user_once(etl_engine: DuckDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "SLICE_USERS", 100)
+    schema = pa.schema([("user_id", pa.int64())])
+    ids = [-(2**63), *range(-500, 500), 2**63 - 1]
+    etl_engine.create("clean_users", schema)
+    etl_engine.append("clean_users", pa.table([ids], schema=schema))
+
+    def user_rows() -> ir.Table:
+        return ibis.table({"user_id": "int64"}, name="clean_users")
+
+    batches = list(etl_engine.stream(user_rows))
+
+    assert sorted(pa.Table.from_batches(batches).column(0).to_pylist()) == ids
+    assert len(batches) > 8
+    assert max(map(len, batches)) < 300
 
 
 def test_what_does_not_fit_is_spilled_where_the_engine_was_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from etl import features, packed, validate
 from etl.embedded import DuckDB
 from etl.errors import Transient
 from etl.extract import extract
+from etl.inputs import unheard
 from etl.queries import Query
 from tests.bench.generate import Distribution, generate
 from tests.etl.conftest import dataset_in
@@ -142,8 +143,8 @@ def test_the_own_way_comes_to_what_the_definition_says(
     distribution: Distribution, tmp_path: Path, etl_engine: DuckDB
 ) -> None:
     generate(tmp_path, experiments=5_000, users=100, compounds=30, shuffled=True, seed=3, distribution=distribution)
-    extract(dataset_in(tmp_path), etl_engine, lambda *_: None)
-    etl_engine.make(validate.steps)
+    extract(dataset_in(tmp_path), etl_engine, unheard)
+    etl_engine.make(validate.steps, unheard)
     name = "feature_most_common_compound_id"
     steps = {step.name: step for step in features.steps()}
 
@@ -151,8 +152,9 @@ def test_the_own_way_comes_to_what_the_definition_says(
         yield steps["experiments_per_user"]
         yield steps[name]._replace(name="defined")
 
-    etl_engine.make(defined)
-    packed.make_most_common_compound(etl_engine, Query(name, "of no use here"))
+    etl_engine.make(defined, unheard)
+    shares: list[float] = []
+    packed.make_most_common_compound(etl_engine, Query(name, "of no use here"), shares.append)
 
     def rows(table: str) -> list[Any]:
         columns = ", ".join(steps[name].expression.columns)
@@ -161,3 +163,5 @@ def test_the_own_way_comes_to_what_the_definition_says(
 
     assert rows(name) == rows("defined")
     assert len(rows(name)) == 100
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

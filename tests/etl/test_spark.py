@@ -15,6 +15,7 @@ from etl.account import FileAccount
 from etl.engines import Engine
 from etl.errors import Transient
 from etl.extract import extract
+from etl.inputs import unheard
 from tests.bench.generate import generate, spoil
 from tests.etl import datasets as cells
 from tests.etl.conftest import dataset_in
@@ -55,10 +56,10 @@ def _engine(name: str, directory: Path, cluster: Cluster) -> Iterator[Engine]:
 
 def _outcome(name: str, folder: Path, cluster: Cluster) -> Outcome:
     with TemporaryDirectory() as directory, _engine(name, Path(directory), cluster) as engine:
-        files = extract(dataset_in(folder), engine, lambda *_: None)
-        engine.make(validate.steps)
+        files = extract(dataset_in(folder), engine, unheard)
+        engine.make(validate.steps, unheard)
         accounts = account.take(engine, files)
-        engine.make(features.steps)
+        engine.make(features.steps, unheard)
         users, summary, rejections = (
             [row for batch in engine.stream(rows) for row in batch.to_pylist()]
             for rows in (load.user_rows, features.experiment_summary, account.rejection_rows)
@@ -172,6 +173,6 @@ def test_a_cluster_that_shares_no_directory_says_so(tmp_path: Path, directory: P
     relative = Path(*[".."] * (len(here.parts) - 1), *folder.parts[1:])
 
     with _engine("spark", directory, spark) as engine, pytest.raises(Transient, match="does not share") as refused:
-        extract(dataset_in(relative), engine, lambda *_: None)
+        extract(dataset_in(relative), engine, unheard)
 
     assert refused.value.code == "engine_unavailable"

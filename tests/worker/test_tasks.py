@@ -22,6 +22,7 @@ from etl.embedded import DuckDB
 from etl.engines import Engine
 from etl.errors import Transient
 from etl.extract import extract
+from etl.inputs import Progress
 from etl.load import OnRows
 from tests.conftest import SAMPLE, InProcess
 from tests.servers import wait_until
@@ -408,8 +409,8 @@ def _break_validate(monkeypatch: pytest.MonkeyPatch) -> None:
 def _break_derive(monkeypatch: pytest.MonkeyPatch) -> None:
     real = DuckDB.make
 
-    def make(self: DuckDB, steps: Any) -> None:
-        real(self, steps)
+    def make(self: DuckDB, steps: Any, progress: Progress) -> None:
+        real(self, steps, progress)
         if steps is features.steps:
             raise RuntimeError("out of luck")
 
