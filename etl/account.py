@@ -65,7 +65,10 @@ class TooManyRejections(BadInput):
 
 def take(engine: Engine, inputs: list[InputFile]) -> list[FileAccount]:
     """Return the account of each file."""
-    lines = {row.pop("file"): row for batch in engine.stream(validate.counts) for row in batch.to_pylist()}
+    lines = {file.snapshot.file: dict.fromkeys(("read", "accepted", "duplicate", "rejected"), 0) for file in inputs}
+    for batch in engine.stream(validate.counts):
+        for row in batch.to_pylist():
+            lines[row["file"]][row["what"]] += row["lines"]
     codes: dict[str, dict[str, int]] = defaultdict(dict)
     for batch in engine.stream(validate.rejection_counts):
         for row in batch.to_pylist():

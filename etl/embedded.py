@@ -15,6 +15,7 @@ from etl.contract import TABLES, USERS
 from etl.errors import Transient
 from etl.files import Dataset
 from etl.inputs import BATCH_ROWS, InputFile, Progress, Records
+from etl.queries import Query
 from etl.reader import Reader
 from etl.stored import StoredTables
 from etl.validate import Step
@@ -82,6 +83,7 @@ class DuckDB:
         self._tables = tables
         self._interrupted = False
         self.rows_appended = 0
+        self._rows: dict[str, int] = {}
         self.threads = threads
         self.spill_directory = spill_directory
 
@@ -125,18 +127,21 @@ class DuckDB:
                 files.append(InputFile(source.snapshot, reader.dialect, reader.keys_increase))
                 done += source.bytes_read
         records.complete()
-        self.append("files", inputs.files(files))
+        if (unordered := inputs.unordered(files)).num_rows:
+            self.append("unordered", unordered)
         return files
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table."""
         self._tables.create(name, schema)
+        self._rows[name] = 0
 
     def append(self, name: str, rows: pa.Table | pa.RecordBatch) -> None:
         self.refuse_interruption()
         with _interruptible():
             self._tables.append(name, rows)
         self.rows_appended += len(rows)
+        self._rows[name] += len(rows)
 
     def make(self, steps: Callable[[], Iterator[Step]], progress: Progress) -> None:
         """Make the table of each step, in order."""
@@ -149,9 +154,7 @@ class DuckDB:
                 own_way(self, query, work.tell)
             else:
                 with self._watched(work.tell) if are_many else nullcontext():
-                    self.execute(
-                        f"CREATE {'VIEW' if query.is_view and are_many else 'TABLE'} {query.name} AS {query.sql}"
-                    )
+                    self._make(query, is_view=query.is_view and are_many)
             work.end_step()
 
     @contextmanager
@@ -172,9 +175,27 @@ class DuckDB:
             ended.set()
             watcher.join()
 
-    def execute(self, statement: str) -> None:
+    def _make(self, query: Query, *, is_view: bool) -> None:
+        """Make the shorter query where that is enough: planning takes most of the time of a small job."""
+        sql = query.sql
+        if query.wrong and all(self._rows.get(name) == 0 for name in query.wrong):
+            if query.rest is None:
+                self.execute(f"CREATE TABLE {query.name} ({', '.join(map(' '.join, query.columns))})")
+                self._rows[query.name] = 0
+                return
+            # The tables of records may be narrower than the expressions say.
+            wide = ", ".join(f"{name}::{type_} AS {name}" for name, type_ in query.columns)
+            sql = f"FROM ({query.rest}) SELECT {wide}"
+        if is_view:
+            self.execute(f"CREATE VIEW {query.name} AS {sql}")
+        else:
+            self._rows[query.name] = self.execute(f"CREATE TABLE {query.name} AS {sql}")
+
+    def execute(self, statement: str) -> int:
+        """Return the number of rows that it has made, of a statement that makes any."""
         with self._reading():
-            self._connection.execute(statement)
+            row = self._connection.execute(statement).fetchone()
+            return int(row[0]) if row else 0
 
     def stream(self, expression: Callable[[], ir.Table]) -> Iterator[pa.RecordBatch]:
         """Yield the expression's rows in batches, whatever their number."""

@@ -84,6 +84,11 @@ class Source(io.RawIOBase):
         return self._before.st_size
 
     @property
+    def buffer_bytes(self) -> int:
+        """How much to read at once: to clear a large buffer takes longer than to read a small file."""
+        return min(READ_BYTES, self.size + 1)
+
+    @property
     def is_compressed(self) -> bool:
         return self.name.endswith(".gz")
 
@@ -99,9 +104,10 @@ class Source(io.RawIOBase):
         `input_changed` where the file was written to while it was being read.
         """
         stream = gzip.GzipFile(fileobj=self) if self.is_compressed else self
+        at_once = READ_BYTES if self.is_compressed else self.buffer_bytes
         size = 0
         try:
-            while block := stream.read(READ_BYTES):
+            while block := stream.read(at_once):
                 size += len(block)
                 self.refuse_more_than_allowed(size)
                 yield block
@@ -187,7 +193,7 @@ class Dataset:
 
     def _snapshot(self, table: Table, on_bytes: OnBytes) -> Snapshot:
         with self.open(table) as source:
-            buffer = bytearray(READ_BYTES)
+            buffer = bytearray(source.buffer_bytes)
             while count := source.readinto(buffer):
                 on_bytes(count)
             return source.snapshot

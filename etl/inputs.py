@@ -1,4 +1,4 @@
-"""What extraction leaves in an engine: `typed_<table>` and `raw_<table>` (see Reader), `defects` and `files`."""
+"""What extraction leaves in an engine: `typed_<table>` and `raw_<table>` (see Reader), `defects` and `unordered`."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ BATCH_ROWS = 100_000  # that are handed out at once
 # That are taken in at once: an append costs the embedded engine some milliseconds.
 _APPENDED_ROWS = 250_000
 
-FILES_SCHEMA = pa.schema([("file", pa.string()), ("keys_increase", pa.bool_())])
+UNORDERED_SCHEMA = pa.schema([("file", pa.string())])
 DEFECTS_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("code", pa.string()), ("value", pa.string())])
 
 # done, total, unit
@@ -40,13 +40,13 @@ def schemas() -> dict[str, pa.Schema]:
     """Return the tables that extraction fills."""
     of_records = {f"typed_{table.name}": typed_schema(table) for table in TABLES}
     of_records |= {f"raw_{table.name}": text_schema(table) for table in TABLES}
-    return of_records | {"defects": DEFECTS_SCHEMA, "files": FILES_SCHEMA}
+    return of_records | {"defects": DEFECTS_SCHEMA, "unordered": UNORDERED_SCHEMA}
 
 
-def files(inputs: Iterable[InputFile]) -> pa.Table:
-    """The rows of the table `files`."""
-    facts = [{"file": file.snapshot.file, "keys_increase": file.keys_increase} for file in inputs]
-    return pa.Table.from_pylist(facts, schema=FILES_SCHEMA)
+def unordered(inputs: Iterable[InputFile]) -> pa.Table:
+    """The rows of the table `unordered`: the files in which a key may occur twice, since not each is greater."""
+    names = [file.snapshot.file for file in inputs if not file.keys_increase]
+    return pa.table([pa.array(names, pa.string())], schema=UNORDERED_SCHEMA)
 
 
 class Records:

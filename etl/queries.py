@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version as version_of
@@ -26,11 +26,14 @@ _KEPT = Path(__file__).parent / "__pycache__"
 
 
 class Query(NamedTuple):
-    """A step as SQL."""
+    """A step as SQL; `columns` are the names and types of what it comes to."""
 
     name: str
     sql: str
     is_view: bool = False
+    wrong: Sequence[str] = ()
+    rest: str | None = None
+    columns: Sequence[Sequence[str]] = ()
 
 
 def version() -> str:
@@ -50,9 +53,7 @@ _VERSION = _sha256_of_sources()
 @cache
 def of_steps(steps: Callable[[], Iterator[Step]], dialect: str) -> list[Query]:
     """Compile the steps, in order."""
-    return _kept(
-        steps, dialect, lambda: [Query(step.name, _sql(step.expression, dialect), step.is_view) for step in steps()]
-    )
+    return _kept(steps, dialect, lambda: [_query(step, dialect) for step in steps()])
 
 
 @cache
@@ -66,6 +67,18 @@ def forget() -> None:
     """Compile everything again: the catalogue has changed while the process ran."""
     of_steps.cache_clear()
     of.cache_clear()
+
+
+def _query(step: Step, dialect: str) -> Query:
+    columns = step.expression.schema().to_sqlglot_column_defs(dialect)
+    return Query(
+        step.name,
+        _sql(step.expression, dialect),
+        step.is_view,
+        list(step.wrong),
+        None if step.rest is None else _sql(step.rest, dialect),
+        [[column.this.sql(dialect), column.kind.sql(dialect)] for column in columns],
+    )
 
 
 def _sql(expression: ir.Table, dialect: str) -> str:

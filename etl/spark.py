@@ -98,7 +98,7 @@ class Spark:
                 self._see(name, from_arrow_schema(schema), *paths)
             else:
                 self.create(name, schema)
-        self._put("files", inputs.files(extracted.files))
+        self._put("unordered", inputs.unordered(extracted.files))
         progress(total, total, "bytes")
         return extracted.files
 

@@ -13,7 +13,7 @@ what all of that amounts to. An engine that leaves `typed_t` empty gets the same
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, reduce
 from typing import Any, NamedTuple
 
@@ -48,11 +48,16 @@ _TYPES = {"integer": "int64", "number": "float64", "date": "date", "text": "stri
 
 
 class Step(NamedTuple):
-    """A table that an engine makes; of a view it need keep no rows, for they are quickly made again."""
+    """A table that an engine makes; of a view it need keep no rows, for they are quickly made again.
+
+    Where no table of `wrong` has a row, the step comes to `rest`, or to nothing: an engine may make that instead.
+    """
 
     name: str
     expression: ir.Table
     is_view: bool = False
+    wrong: tuple[str, ...] = ()
+    rest: ir.Table | None = None
 
 
 def raw(table: Table) -> ir.Table:
@@ -97,13 +102,19 @@ def rejections() -> ir.Table:
 def steps() -> Iterator[Step]:
     """Yield the steps in the order in which an engine must make them."""
     for table in TABLES:
-        yield Step(f"checked_{table.name}", _checked(table))
-        yield Step(f"refused_{table.name}", _refused(table))
-        yield Step(f"clean_{table.name}", _accepted(table), is_view=True)
+        raw_, checked, refused = (f"{kind}_{table.name}" for kind in ("raw", "checked", "refused"))
+        yield Step(checked, _checked(table), wrong=(raw_,))
+        yield Step(refused, _refused(table), wrong=(checked, "unordered"), rest=_plain_refused(table))
+        yield Step(
+            f"clean_{table.name}", _accepted(table), is_view=True, wrong=(checked, refused), rest=_plain_accepted(table)
+        )
     yield Step("uses", _uses(), is_view=True)
     yield Step("use_count", _use_count())
     yield Step("lines_with_wrong_items", _lines_with_wrong_items())
-    yield Step("rejections", _rejections())
+    not_typed = [f"raw_{table.name}" for table in TABLES]
+    not_accepted = ["defects", *(f"refused_{table.name}" for table in TABLES)]
+    yield Step("rejections", _rejections(), wrong=(*not_accepted, "lines_with_wrong_items"))
+    yield Step("line_counts", _line_counts(), wrong=(*not_typed, *not_accepted), rest=_plain_line_counts())
 
 
 def _step(name: str, expression: ir.Table) -> ir.Table:
@@ -121,6 +132,10 @@ def _lists(table: Table) -> list[str]:
 
 def _scalars(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.type != "id_list"]
+
+
+def _union(tables: Iterable[ir.Table]) -> ir.Table:
+    return reduce(lambda left, right: left.union(right), tables)
 
 
 # --- one line
@@ -200,12 +215,24 @@ def _valid(table: Table) -> ir.Table:
 def _refused(table: Table) -> ir.Table:
     checked = _step(f"checked_{table.name}", _checked(table))
     wrong = checked.filter(checked.code.notnull()).select("line", "code", "column", "value")
-    valid = _valid(table)
+    stray, valid = _parted(table, _valid(table))
+    return _union([wrong, *stray, _repeats(table, valid)])
+
+
+def _plain_refused(table: Table) -> ir.Table | None:
+    """What is refused where every record is typed and no key can occur twice; None where nothing can be."""
+    stray, _ = _parted(table, typed(table))
+    return _union(stray) if stray else None
+
+
+def _parted(table: Table, records: ir.Table) -> tuple[list[ir.Table], ir.Table]:
+    """Return the refusals of those that refer to no accepted line, by each reference, and the other records."""
+    refusals = []
     for column in table.columns:
         if column.reference and isinstance(column.reference.code, LineCode):
             keys = _keys(column.reference.table, column.name)
-            stray = valid.anti_join(keys, column.name)
-            wrong = wrong.union(
+            stray = records.anti_join(keys, column.name)
+            refusals.append(
                 stray.select(
                     "line",
                     code=ibis.literal(str(column.reference.code)),
@@ -213,8 +240,8 @@ def _refused(table: Table) -> ir.Table:
                     value=stray[column.name].cast("string"),
                 )
             )
-            valid = valid.semi_join(keys, column.name)
-    return wrong.union(_repeats(table, valid))
+            records = records.semi_join(keys, column.name)
+    return refusals, records
 
 
 def _keys(table_name: str, name: str) -> ir.Table:
@@ -224,9 +251,8 @@ def _keys(table_name: str, name: str) -> ir.Table:
 
 def _repeats(table: Table, valid: ir.Table) -> ir.Table:
     """Lines whose key an earlier line has: `duplicate` where that line is equal, else `duplicate_key`."""
-    files = ibis.table({"file": "string", "keys_increase": "boolean"}, name="files")
-    keys_increase = files.filter(files.file == table.file).keys_increase.max().as_scalar()
-    valid = valid.filter(~keys_increase)
+    unordered = ibis.table({"file": "string"}, name="unordered")
+    valid = valid.filter(unordered.filter(unordered.file == table.file).count().as_scalar() > 0)
     per_key = valid.group_by(table.key).agg(lines=valid.count())
     several = _comparable(table, valid.semi_join(per_key.filter(per_key.lines > 1), table.key))
     ranked = several.select(
@@ -262,12 +288,17 @@ def _with_lists(table: Table, records: ir.Table, lines: ir.Table, items: Callabl
 def _accepted(table: Table) -> ir.Table:
     checked = _step(f"checked_{table.name}", _checked(table))
     refused = _step(f"refused_{table.name}", _refused(table))
-    plain, other = typed(table), checked.filter(checked.code.isnull())
-    once = {name: plain[repeat_of(name)].ifelse(plain[name].unique(), plain[name]) for name in _lists(table)}
+    other = checked.filter(checked.code.isnull())
     ids = {name: other[name].split(";").map(lambda item: _integer(_stripped(item))).unique() for name in _lists(table)}
-    names = ("line", *table.column_names)
-    both = plain.mutate(**once).select(*names).union(other.mutate(**ids).select(*names))
+    both = _plain_accepted(table).union(other.mutate(**ids).select("line", *table.column_names))
     return both.anti_join(refused, "line")
+
+
+def _plain_accepted(table: Table) -> ir.Table:
+    """What is accepted where every record is typed and none refused."""
+    records = typed(table)
+    once = {name: records[repeat_of(name)].ifelse(records[name].unique(), records[name]) for name in _lists(table)}
+    return records.mutate(**once).select("line", *table.column_names)
 
 
 # --- the items of the lists
@@ -339,26 +370,43 @@ def _rejected_lines(table: Table) -> ir.Table:
 def _rejections() -> ir.Table:
     broken = defects().mutate(column=ibis.null("string")).select("file", "line", "column", "code", "value")
     parts = [broken, *(_rejected_lines(table) for table in TABLES), _rejected_items()]
-    every = reduce(lambda left, right: left.union(right), parts)
+    every = _union(parts)
     message = ibis.cases(*((every.code == str(code), ibis.literal(text)) for code, text in MESSAGES.items()))
     return every.select("file", "line", "column", "code", message=message, value=every.value.substr(0, VALUE_CHARS_MAX))
 
 
 def counts() -> ir.Table:
-    """Per file `read`, `accepted`, `duplicate`, `rejected`: counted apart from each other, so they can disagree."""
+    """`lines` that were `read`, `accepted`, `duplicate` or `rejected` (`what`) per `file`, which are to be added up.
 
-    def of_file(table: Table) -> ir.Table:
+    They are counted apart from each other, so they can disagree.
+    """
+    return _step("line_counts", _line_counts())
+
+
+@cache
+def _line_counts() -> ir.Table:
+    parts = [_plain_line_counts()]
+    for table in TABLES:
         refused = _step(f"refused_{table.name}", _refused(table))
-        lost = defects().filter(defects().file == table.file).count().as_scalar()
-        return typed(table).aggregate(
-            file=ibis.literal(table.file),
-            read=typed(table).count() + raw(table).count().as_scalar() + lost,
-            accepted=clean(table).count().as_scalar(),
-            duplicate=refused.filter(refused.code == DUPLICATE).count().as_scalar(),
-            rejected=refused.filter(refused.code != DUPLICATE).count().as_scalar() + lost,
-        )
+        lost = defects().filter(defects().file == table.file)
+        parts += [
+            _count(table, "read", raw(table)),
+            _count(table, "read", lost),
+            _count(table, "rejected", lost),
+            _count(table, "rejected", refused.filter(refused.code != DUPLICATE)),
+            _count(table, "duplicate", refused.filter(refused.code == DUPLICATE)),
+        ]
+    return _union(parts)
 
-    return reduce(lambda left, right: left.union(right), map(of_file, TABLES))
+
+def _plain_line_counts() -> ir.Table:
+    """The counts where every record is typed and none refused."""
+    read = (_count(table, "read", typed(table)) for table in TABLES)
+    return _union([*read, *(_count(table, "accepted", clean(table)) for table in TABLES)])
+
+
+def _count(table: Table, what: str, lines: ir.Table) -> ir.Table:
+    return lines.aggregate(file=ibis.literal(table.file), what=ibis.literal(what), lines=lines.count())
 
 
 def rejection_counts() -> ir.Table:

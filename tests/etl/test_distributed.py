@@ -43,7 +43,7 @@ def by_many(
 
 def by_one(folder: Path, engine: DuckDB) -> tuple[list[InputFile], dict[str, list[dict[str, Any]]]]:
     files = engine.read(dataset_in(folder), unheard)
-    names = [name for name in inputs.schemas() if name != "files"]
+    names = [name for name in inputs.schemas() if name != "unordered"]
     rows = {name: engine.table(f"FROM {name} ORDER BY line").to_pylist() for name in names}
     return files, {name: of for name, of in rows.items() if of}
 

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from etl import contract, engines, publish, reader, validate
+from etl import account, contract, engines, publish, queries, reader, validate
 from etl.account import TooManyRejections
 from etl.arrow import ArrowParser
 from etl.contract import MESSAGES, ItemCode, LineCode
+from etl.embedded import DuckDB
 from etl.extract import extract
 from etl.inputs import unheard
+from etl.queries import Query
 from tests.etl.conftest import Service, dataset_in, write
 
 USERS = "user_id,name,email,signup_date\n"
@@ -228,20 +230,69 @@ def test_records_converted_by_arrow_and_by_the_engine_are_the_same(
         user_experiments=EXPERIMENTS + "".join(",".join(line) + "\n" for line in experiments),
     )
 
-    def made() -> list[list[dict[str, Any]]]:
-        with engines.connect("duckdb", memory_bytes=1 << 28, threads=2, spill_directory=tmp_path) as engine:
-            extract(dataset_in(tmp_path), engine, lambda _done, _total, _unit: None)
-            engine.make(validate.steps, unheard)
-            tables = [validate.rejections, lambda: validate.clean(contract.USERS), validate.uses, validate.counts]
-            rows = [[row for batch in engine.stream(table) for row in batch.to_pylist()] for table in tables]
-            return [sorted(table, key=str) for table in rows]
-
     # Every line in a piece of its own, so that as many as can be are converted by Arrow.
     monkeypatch.setattr(reader, "_PIECE_BYTES", 1)
-    by_arrow = made()
+    by_arrow = validated(tmp_path)
     monkeypatch.setattr(ArrowParser, "typed", lambda _self, _lines: None)
-    assert made() == by_arrow
+    assert validated(tmp_path) == by_arrow
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    "experiments",
+    [
+        "1,1,1;1,1\n2,1,,2\n",
+        "1,1,1,1\n2,2,1,1\n",
+        "2,1,1,1\n2,1,1,1\n1,1,1,1\n1,1,,1\n",
+        "1,1,1;9,1\n2,1,9,1\n",
+        "1,1,1;x,1\n2,1,,1\n",
+        "1,1,1,1\n2,1,1,soon\n",
+        "1,1,1,1\n2,1,1\n",
+    ],
+    ids=["nothing", "unknown user", "repeated key", "unknown compound", "no compound", "no number", "no record"],
+)
+@pytest.mark.usefixtures("way")
+def test_where_nothing_is_wrong_the_shorter_steps_come_to_the_same(
+    experiments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, user_experiments=EXPERIMENTS + experiments)
+    shorter = validated(tmp_path)
+    of_steps = queries.of_steps
+
+    def whole(steps: Any, dialect: str) -> list[Query]:
+        return [query._replace(wrong=()) for query in of_steps(steps, dialect)]
+
+    monkeypatch.setattr(queries, "of_steps", whole)
+    assert validated(tmp_path) == shorter
+
+
+@pytest.mark.usefixtures("way")
+def test_clean_tables_are_as_wide_as_the_contract(etl_engine: DuckDB, tmp_path: Path) -> None:
+    """However narrow their records are kept: a sum of 32-bit numbers may be none."""
+    extract(dataset_in(write(tmp_path)), etl_engine, unheard)
+    etl_engine.make(validate.steps, unheard)
+
+    for table in contract.TABLES:
+        made = etl_engine.table(f"FROM clean_{table.name}").schema
+        assert made.equals(validate.clean(table).schema().to_pyarrow())
+
+
+VALIDATED = [
+    validate.rejections,
+    lambda: validate.clean(contract.USERS),
+    lambda: validate.clean(contract.COMPOUNDS),
+    lambda: validate.clean(contract.USER_EXPERIMENTS),
+    validate.uses,
+]
+
+
+def validated(directory: Path) -> list[list[Any]]:
+    """What validation makes of the files in the directory, in any order, and the account."""
+    with engines.connect("duckdb", memory_bytes=1 << 28, threads=2, spill_directory=directory / "spill") as engine:
+        files = extract(dataset_in(directory), engine, unheard)
+        engine.make(validate.steps, unheard)
+        rows = [[row for batch in engine.stream(table) for row in batch.to_pylist()] for table in VALIDATED]
+        return [*(sorted(table, key=str) for table in rows), [of.as_json() for of in account.take(engine, files)]]
 
 
 def test_every_code_of_a_line_or_an_item_has_a_sentence() -> None:
