@@ -70,14 +70,16 @@ def forget() -> None:
 
 
 def _query(step: Step, dialect: str) -> Query:
-    columns = step.expression.schema().to_sqlglot_column_defs(dialect)
+    # Ibis knows the types of a dialect by the name that sqlglot has for it.
+    types = {"pyspark": "spark"}.get(dialect, dialect)
+    columns = step.expression.schema().to_sqlglot_column_defs(types)
     return Query(
         step.name,
         _sql(step.expression, dialect),
         step.is_view,
         list(step.wrong),
         None if step.rest is None else _sql(step.rest, dialect),
-        [[column.this.sql(dialect), column.kind.sql(dialect)] for column in columns],
+        [[column.this.sql(types), column.kind.sql(types)] for column in columns],
     )
 
 
