@@ -27,7 +27,7 @@ RUN mkdir /etc/postgresql-common \
  && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      postgresql-17 python3 redis-server supervisor \
+      postgresql-17 python3 redis-server supervisor zstd \
     # LLVM and Z3 serve Postgres's JIT only, which scripts/service/postgresql.conf turns off.
  && rm -rf /usr/lib/*/libLLVM* /usr/lib/*/libz3.so* \
       /usr/lib/postgresql/17/lib/llvmjit* /usr/lib/postgresql/17/lib/bitcode \
@@ -66,12 +66,14 @@ ENV PATH=/opt/venv/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin \
     PGHOST=/tmp/experiment-etl \
     PGDATABASE=experiment_etl \
     PGUSER=etl
+RUN setpriv --reuid etl --regid etl --clear-groups scripts/service/cluster.sh >/tmp/cluster \
+ && mv /tmp/cluster cluster.tar.zst
 LABEL org.opencontainers.image.title="Experiment ETL" \
       org.opencontainers.image.description="CSV exports of a lab in, features in Postgres out"
 USER etl
 EXPOSE 8000
 VOLUME /var/lib/experiment-etl
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["/app/scripts/healthcheck.sh"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["/app/scripts/healthcheck.sh"]
 # As process 1 a program loses the signals that it does not handle yet. These wait until it does, so that a
 # `docker stop` right after the start is not overheard.
 ENTRYPOINT ["env", "--block-signal=TERM,INT,QUIT", "/app/scripts/start.sh"]

@@ -9,7 +9,7 @@ usage: healthcheck.sh
 Asks, inside a container, whether the role that it plays is fulfilled:
   all, api          GET /readyz: the API, the database, Redis and a worker's heartbeat
   postgres, redis   the server answers
-  worker, sweeper   the program runs, and no longer waits for the database or Redis
+  worker, sweeper   the program runs, and no longer waits for the database
 USAGE
 }
 
@@ -20,7 +20,7 @@ main() {
     *) usage >&2; exit 64 ;;
   esac
   local role
-  role=$(cat "$RUN_DIR/role" 2>/dev/null) || { echo "not started yet"; exit 1; }
+  role=$(<"$RUN_DIR/role") 2>/dev/null || { echo "not started yet"; exit 1; }
   case $role in
     all | api) ready ;;
     postgres) pg_isready --host="$RUN_DIR" ;;
@@ -29,14 +29,15 @@ main() {
   esac
 }
 
-# bash is the HTTP client: it is there, and starting Python six times a minute is not free.
+# bash alone is the HTTP client: it is there, and starting other programs four times a minute is not free.
 ready() {
   local port=${API_BIND##*:} host=${TRUSTED_HOSTS:-localhost} answer
   host=${host%%,*}
   exec {api}<>"/dev/tcp/127.0.0.1/$port" || { echo "the API does not listen on port $port"; exit 1; }
   printf 'GET /readyz HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "${host#.}" >&"$api"
-  answer=$(timeout 4 cat <&"$api" | tr -d '\r') || { echo "the API did not answer within 4 s"; exit 1; }
-  sed '1,/^$/d' <<<"$answer"
+  # To the end of the answer, which is status 1; a higher one is the end of the time.
+  read -rt 4 -d '' -u "$api" answer || (($? == 1)) || { echo "the API did not answer within 4 s"; exit 1; }
+  echo "${answer#*$'\r\n\r\n'}"
   [[ $answer == 'HTTP/1.1 200 '* ]]
 }
 
@@ -48,7 +49,9 @@ redis_answers() {
 runs() {
   local child
   for child in $(</proc/1/task/1/children); do
-    [[ $(<"/proc/$child/comm") != start.sh ]] || { echo "waiting for the database or Redis"; exit 1; }
+    [[ $(<"/proc/$child/comm") != start.sh ]] || { echo "waiting for the database"; exit 1; }
+    # It waits by itself, before it makes the process that runs jobs.
+    [[ $role != worker || -n $(<"/proc/$child/task/$child/children") ]] || { echo "no process runs jobs"; exit 1; }
   done
 }
 

@@ -113,15 +113,12 @@ start_alone() {
 start_api() {
   unset PYTHONPATH
   raise_oom_score 200
-  await "the database" database_answers
   exec setpriv --pdeathsig TERM gunicorn --config api/gunicorn_config.py api.wsgi:app
 }
 
 start_worker() {
   unset PYTHONPATH
   raise_oom_score 300
-  await "the database" database_answers
-  await "Redis" redis_answers
   # The three that have no setting. Workers need not know each other, and asking takes a second.
   # nice: where both want the processor, a request is answered first. A job takes what is left, which is all of it mostly.
   exec nice -n 5 setpriv --pdeathsig TERM celery --quiet --app worker.main worker --without-mingle --without-gossip --heartbeat-interval 5
@@ -239,11 +236,26 @@ keep_reserve() {
   fi
 }
 
-# A whole cluster or none: it becomes visible by one rename, with its role and database, when all of it is
-# on disk.
+# A whole cluster or none: it becomes visible by one rename, with its roles and database, when all of it is on disk.
+# The image holds one to be copied. All copies have one system identifier, by which replicas know each other; here are
+# none (wal_level).
 create_cluster() {
-  local new=$clusters/.new log
+  local new=$clusters/.new
   rm -rf "$new"
+  if [[ -e $home/cluster.tar.zst ]]; then
+    mkdir "$new"
+    tar --extract --file "$home/cluster.tar.zst" --directory "$new" --preserve-permissions
+  else
+    make_cluster "$new"
+  fi
+  initdb --pgdata="$new" --sync-only >/dev/null
+  mv --no-target-directory "$new" "$cluster"
+  sync "$clusters" "$STATE_DIR"
+  say INFO "created a Postgres $major cluster in $cluster"
+}
+
+make_cluster() {
+  local new=$1 log
   log=$(initdb --pgdata="$new" --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
     --data-checksums --encoding=UTF8 --locale=C.UTF-8 --no-sync 2>&1) || fail "initdb failed: $log"
   # `reader` exists from the start, so that grants to it need no condition; logging in is another matter.
@@ -255,10 +267,6 @@ CREATE ROLE reader NOLOGIN;
 CREATE DATABASE $database;
 
 SQL
-  initdb --pgdata="$new" --sync-only >/dev/null
-  mv --no-target-directory "$new" "$cluster"
-  sync "$clusters" "$STATE_DIR"
-  say INFO "created a Postgres $major cluster in $cluster"
 }
 
 # What is set anew at every start, in one session before the server listens: access, and the passwords of the
@@ -335,6 +343,7 @@ appendonly no
 maxmemory 64mb
 maxmemory-policy noeviction
 databases 1
+hz 1
 always-show-logo no
 REDIS
   local password=${REDIS_PASSWORD:-}
@@ -380,18 +389,6 @@ database_answers() {
     pg_isready --quiet --timeout=3 --dbname="$(sed -E \
       's#^[^:]+://([^/?]*@)?#postgresql://#; s#(user|password)=[^&]*&?##g' <<<"$DATABASE_URL")"
   fi
-}
-
-redis_answers() {
-  local where=(-s "$RUN_DIR/redis.sock") url=${REDIS_URL:-}
-  if [[ $url =~ ^(rediss?)://([^/]*@)?(\[([^]]+)\]|([^:/?]*))(:([0-9]+))? ]]; then
-    where=(-h "${BASH_REMATCH[4]:-${BASH_REMATCH[5]}}" -p "${BASH_REMATCH[7]:-6379}")
-    [[ ${BASH_REMATCH[1]} == redis ]] || where+=(--tls)
-  elif [[ $url =~ ^unix://([^@?]*@)?([^?]+) ]]; then
-    where=(-s "${BASH_REMATCH[2]}")
-  fi
-  # NOAUTH is an answer too; the password stays out of this.
-  timeout 3 redis-cli "${where[@]}" PING | grep -Eq '^(PONG|NOAUTH)'
 }
 
 # --- log -------------------------------------------------------------------------------------------

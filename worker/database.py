@@ -1,5 +1,6 @@
 """The connection to Postgres."""
 
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
@@ -74,6 +75,20 @@ def _engine(settings: Settings, pool_size: int, **options: Any) -> sa.Engine:
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "experiment-etl", **_KEEPALIVE},
         **options,
     )
+
+
+def await_answer(engine: sa.Engine, *, patience_s: float = 60) -> None:
+    """Return once the database answers. Raises OperationalError where it does not within patience_s."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            engine.connect().close()
+        except sa.exc.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def is_prepared(connection: sa.Connection) -> bool:

@@ -363,6 +363,15 @@ def release(
 # --- what the sweeper does
 
 
+def are_unfinished(connection: sa.Connection) -> bool:
+    """Tell whether a job waits or runs, or an attempt that has lost its job may still be in a transaction."""
+    query = """
+        SELECT EXISTS (SELECT FROM jobs WHERE state IN ('queued', 'running'))
+            OR EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'job %')
+    """
+    return bool(connection.scalar(sa.text(query)))
+
+
 def end_abandoned(connection: sa.Connection) -> None:
     """End the transactions of attempts that have lost their job.
 

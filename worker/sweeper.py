@@ -27,9 +27,11 @@ log = logging.getLogger(__name__)
 
 def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Settings) -> None:
     """Put back what has lost its worker, end what takes too long, and ring again for what waits."""
-    with engine.begin() as connection:
-        if not database.is_prepared(connection):
+    # Mostly there is nothing to do, and finding that out each second has to cost next to nothing.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not database.is_prepared(connection) or not jobs.are_unfinished(connection):
             return
+    with engine.begin() as connection:
         jobs.end_abandoned(connection)
         for job_id in jobs.end_overdue(connection, settings.job_time_limit_s):
             log.warning("failed: it took longer than JOB_TIME_LIMIT", extra={"job_id": str(job_id)})

@@ -8,6 +8,7 @@ import pytest
 
 from tests.container.service import Containers, docker, stopwatch
 from tests.servers import wait_until
+from worker import migrations
 
 pytestmark = pytest.mark.container
 
@@ -43,6 +44,16 @@ def test_the_pipelines_queries_are_compiled_when_the_image_is_made(image: str) -
     )
 
     assert int(docker("run", "--rm", "--entrypoint", "python", image, "-c", look).stdout) > 10
+
+
+def test_a_first_start_finds_the_schema_and_no_password_in_the_image(containers: Containers) -> None:
+    container = containers.start("--env", "POSTGRES_PASSWORD=secret", command="postgres")
+    wait_until(lambda: "ready to accept connections" in container.logs(), "Postgres runs")
+
+    assert container.psql("SELECT version_num FROM alembic_version") == migrations.HEAD
+    of_roles = "SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_authid WHERE rolcanlogin AND rolpassword IS {}"
+    assert container.psql(of_roles.format("NULL"), "-Upostgres") == "postgres"
+    assert container.psql(of_roles.format("NOT NULL"), "-Upostgres") == "etl"
 
 
 def test_features_and_history_survive_the_container(containers: Containers) -> None:
