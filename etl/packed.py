@@ -255,7 +255,7 @@ class _Keys:
         uses = np.maximum.reduceat(counts, starts)
         tie = counts == np.repeat(uses, np.diff(starts, append=len(users)))
         return MostCommon(
-            self._users.ids[users[starts] + self.firsts[part]],
+            self._users.ids[self.firsts[part] :][users[starts]],
             uses,
             np.add.reduceat(tie, starts, dtype=np.int64),
             unique[tie] % self.per_user,

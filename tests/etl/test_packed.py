@@ -70,10 +70,12 @@ def found(users: np.ndarray, compounds: np.ndarray, batches: list[packed.Experim
 @pytest.mark.parametrize("spread", [100, 10**18])
 @pytest.mark.parametrize("part_bytes", [16, 200, 1 << 27])
 @pytest.mark.parametrize("slice_keys", [1, 7, 1 << 21])
+@pytest.mark.parametrize("short_keys", [1, 1 << 32])
 def test_every_user_gets_what_counting_gives(
-    spread: int, part_bytes: int, slice_keys: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spread: int, part_bytes: int, slice_keys: int, short_keys: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the keys are sorted in memory or in files, whether ids lie close together or far from each other."""
+    """Keys short or long, sorted in memory or in files; ids close together or far from each other."""
+    monkeypatch.setattr(packed, "_SHORT_KEYS", short_keys)
     monkeypatch.setattr(packed, "PART_BYTES", part_bytes)
     monkeypatch.setattr(packed, "_SLICE_KEYS", slice_keys)
     random = np.random.default_rng(1)
