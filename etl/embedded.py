@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from etl import inputs, packed, queries
 from etl.contract import TABLES, USERS
-from etl.errors import Transient
+from etl.errors import INTERRUPTED, Transient
 from etl.files import Dataset
 from etl.inputs import BATCH_ROWS, InputFile, Progress, Records
 from etl.queries import Query
@@ -36,8 +36,6 @@ _LOOK_S = 0.5
 
 # Of the memory of a job, what is left to Python, Arrow and the sorting of keys: a quarter, or so much.
 _OTHERS_BYTES_MAX = 512 << 20
-
-_INTERRUPTED = "the query was interrupted"
 
 
 class _Work:
@@ -243,7 +241,7 @@ class DuckDB:
     def refuse_interruption(self) -> None:
         """Raise Transient where interrupt() was called: for work that is no query."""
         if self._interrupted:
-            raise Transient(_INTERRUPTED)
+            raise Transient(INTERRUPTED)
 
 
 @contextmanager
@@ -254,4 +252,4 @@ def _interruptible() -> Iterator[None]:
     except (duckdb.InterruptException, RuntimeError, OSError) as error:
         if "interrupted" not in str(error).lower():
             raise
-        raise Transient(_INTERRUPTED) from error
+        raise Transient(INTERRUPTED) from error

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from etl.embedded import DuckDB
-from etl.errors import BadInput
+from etl.errors import ENGINE_UNAVAILABLE, BadInput
 from etl.files import Dataset
 from etl.inputs import InputFile, Progress
 from etl.validate import Step
@@ -45,7 +45,7 @@ class Engine(Protocol):
 def connect(
     name: str, *, memory_bytes: int, threads: int, spill_directory: Path, spark_remote: str | None = None
 ) -> AbstractContextManager[Engine]:
-    """Open an engine; Spark leaves everything but the DuckDB's limits to its cluster, and needs `spark_remote`.
+    """Open an engine: `duckdb` within these limits, or `spark`, which needs `spark_remote` and has limits of its own.
 
     Raises KeyError for a name that is none, BadInput or Transient (`engine_unavailable`) where there is no cluster.
     """
@@ -56,13 +56,13 @@ def connect(
 
 def _spark(remote: str | None, directory: Path) -> AbstractContextManager[Engine]:
     if not remote:
-        raise BadInput("engine_unavailable", "this worker knows no Spark cluster: SPARK_REMOTE is not set")
+        raise BadInput(ENGINE_UNAVAILABLE, "this worker knows no Spark cluster: SPARK_REMOTE is not set")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PySpark's, of pandas 3, which nothing here hands it
             from etl.spark import Spark  # where no job wants it, PySpark need not be installed
     except ImportError as error:
         raise BadInput(
-            "engine_unavailable", f"this worker has no client for Spark (requirements-spark.txt): {error}"
+            ENGINE_UNAVAILABLE, f"this worker has no client for Spark (requirements-spark.txt): {error}"
         ) from error
     return Spark.connect(remote=remote, directory=directory)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,23 +22,28 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.errors import PySparkException
-from pyspark.errors.exceptions.connect import SparkConnectGrpcException, SparkException
+from pyspark.errors.exceptions.connect import PythonException, SparkConnectGrpcException, SparkException
 from pyspark.sql import DataFrame
+from pyspark.sql.connect.client import DefaultChannelBuilder
 from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.connect.session import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from etl import distributed, executors, inputs, queries
-from etl.errors import Transient
+from etl.errors import ENGINE_UNAVAILABLE, INTERRUPTED, Transient
 from etl.executors import Blind, Task
 from etl.files import Dataset
 from etl.inputs import BATCH_ROWS, InputFile, Progress
 from etl.validate import Step
 
-UNAVAILABLE = "engine_unavailable"
+# How long it may take to answer when it is asked to interrupt.
+_INTERRUPT_S = 1
 
-_INTERRUPTED = "the query was interrupted"
+# What an executor's Python says that is not the worker's, or lacks what it must have.
+_WRONG_PYTHON = ("ModuleNotFoundError", "ImportError", "PySparkRuntimeError: [PYTHON_VERSION_MISMATCH]")
+
+_SENTENCE_CHARS = 500
 
 # How long a server may take to accept a connection, and how often it is asked again within some five seconds.
 _PATIENCE_S, _RETRIES = 5, 4
@@ -51,13 +57,22 @@ _SETTINGS = {
 }
 
 
+class _Channel(DefaultChannelBuilder):
+    """Keeps the channel, so that it can be closed under a server that does not answer."""
+
+    def toChannel(self) -> grpc.Channel:  # noqa: N802 - PySpark's name
+        self.channel = super().toChannel()
+        return self.channel
+
+
 class Spark:
     """An Engine (etl/engines.py): one session of a Spark Connect server, with its tables below `directory`."""
 
     dialect = "pyspark"
 
-    def __init__(self, session: SparkSession, directory: Path) -> None:
+    def __init__(self, session: SparkSession, channel: grpc.Channel, directory: Path) -> None:
         self._session = session
+        self._channel = channel
         self._directory = directory
         self._interrupted = False
         self._streams = 0
@@ -69,10 +84,11 @@ class Spark:
         _refuse_silence(remote)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # as in etl/engines.py
-            session = SparkSession.builder.remote(remote).create()
+            channel = _Channel(remote)
+            session = SparkSession.builder.channelBuilder(channel).create()
         try:
             session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
-            spark = cls(session, directory)
+            spark = cls(session, channel.channel, directory)
             with spark._named_failures():
                 for name, value in _SETTINGS.items():
                     session.conf.set(name, value)
@@ -91,7 +107,7 @@ class Spark:
             extracted = distributed.read(dataset, output, self._run)
         except Blind as error:
             raise Transient(
-                f"the cluster does not share the worker's directories under the same paths: {error}", UNAVAILABLE
+                f"the cluster does not share the worker's directories under the same paths: {error}", ENGINE_UNAVAILABLE
             ) from error
         for name, schema in inputs.schemas().items():
             if paths := extracted.written.get(name):
@@ -150,7 +166,15 @@ class Spark:
             self._session.read.schema(schema).parquet(*map(_uri, paths)).createOrReplaceTempView(name)
 
     def interrupt(self) -> None:
+        """Close the connection under a server that does not answer: that ends what waits for it, too."""
         self._interrupted = True
+        asking = Thread(target=self._ask_to_interrupt, daemon=True)
+        asking.start()
+        asking.join(_INTERRUPT_S)
+        if asking.is_alive():
+            self._channel.close()
+
+    def _ask_to_interrupt(self) -> None:
         with suppress(PySparkException):
             self._session.interruptAll()
 
@@ -159,13 +183,13 @@ class Spark:
         """Raise Transient for an interruption, and for what is no fault of the query."""
         try:
             if self._interrupted:
-                raise Transient(_INTERRUPTED)
+                raise Transient(INTERRUPTED)
             yield
         except PySparkException as error:
             if self._interrupted:
-                raise Transient(_INTERRUPTED) from error
+                raise Transient(INTERRUPTED) from error
             if _is_of_the_cluster(error):
-                raise Transient(f"the Spark cluster failed: {error}", UNAVAILABLE) from error
+                raise Transient(f"the Spark cluster failed: {_sentence(error)}", ENGINE_UNAVAILABLE) from error
             raise
 
 
@@ -173,8 +197,17 @@ def _is_of_the_cluster(error: PySparkException) -> bool:
     """Tell whether a server, or too many executors, went away; a query that is wrong has types of its own."""
     if not isinstance(error, SparkConnectGrpcException):
         return False
+    if isinstance(error, PythonException):
+        return any(text in str(error) for text in _WRONG_PYTHON)
     is_gone = error.getGrpcStatusCode() == grpc.StatusCode.UNAVAILABLE
     return is_gone or isinstance(error, SparkException) or (error.getCondition() or "").startswith("INVALID_HANDLE")
+
+
+def _sentence(error: PySparkException) -> str:
+    """Return what a person needs of a message with stack traces: its start, and the last error of Python."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    of_python = [line for line in lines if line.startswith(_WRONG_PYTHON)]
+    return " ".join([*lines[:1], *of_python[-1:]])[:_SENTENCE_CHARS]
 
 
 def _uri(path: Path | str) -> str:
@@ -189,7 +222,7 @@ def _refuse_silence(remote: str) -> None:
         socket.create_connection((parts.hostname, parts.port), _PATIENCE_S).close()
     except OSError as error:
         raise Transient(
-            f"no Spark Connect server answers at {parts.hostname}:{parts.port}: {error}", UNAVAILABLE
+            f"no Spark Connect server answers at {parts.hostname}:{parts.port}: {error}", ENGINE_UNAVAILABLE
         ) from error
 
 

@@ -86,7 +86,7 @@ engine_answers() {
 
 run_container() {
   say "Building the image $name (the first time takes a few minutes)."
-  docker build --tag "$name" "$checkout" >&2 || die "the image could not be built"
+  docker build ${SPARK_REMOTE:+--build-arg SPARK=true} --tag "$name" "$checkout" >&2 || die "the image could not be built"
 
   remove_old_container
   port_is_free "$port" || die "port $port of this machine is in use: choose another one with --port"
@@ -242,7 +242,9 @@ copy_code() {
 
 make_venv() {
   local python=$1 venv=$native_base/venv stamp
-  stamp="$python $("$python" -V) $(sha256sum <"$checkout/requirements.txt")"
+  local requirements=("$checkout/requirements.txt")
+  [[ -z ${SPARK_REMOTE:-} ]] || requirements+=("$checkout/requirements-spark.txt")
+  stamp="$python $("$python" -V) $(cat "${requirements[@]}" | sha256sum)"
   if [[ $(cat "$venv/stamp" 2>/dev/null) != "$stamp" ]]; then
     say "Installing the Python packages of requirements.txt (the first time takes a few minutes)."
     rm -rf "$venv"
@@ -250,7 +252,7 @@ make_venv() {
       umask 022
       "$python" -m venv "$venv"
       "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check --require-hashes --no-deps \
-        --requirement "$checkout/requirements.txt" >&2
+        "${requirements[@]/#/--requirement=}" >&2
     ) || die "pip could not install requirements.txt"
     echo "$stamp" >"$venv/stamp"
   fi

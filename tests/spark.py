@@ -30,6 +30,7 @@ class Cluster:
     cores: int = 2
     memory: str = "1g"
     workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    server: "subprocess.Popen[bytes]" = field(init=False)
 
     def __post_init__(self) -> None:
         self._stack = ExitStack()
@@ -54,7 +55,7 @@ class Cluster:
             }
             conf = [part for name, value in {**options, **settings}.items() for part in ("--conf", f"{name}={value}")]
             submit = ["--class", _SERVER, "--master", master, "--driver-memory", "1g", *conf, "spark-internal"]
-            self._start("connect", "org.apache.spark.deploy.SparkSubmit", *submit, address=False)
+            self.server = self._start("connect", "org.apache.spark.deploy.SparkSubmit", *submit, address=False)
             wait_until(lambda: _listens(self._port), "Spark Connect listens", seconds=120)
             yield self
 

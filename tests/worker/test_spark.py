@@ -1,5 +1,6 @@
 """Jobs on a real Spark cluster, and what becomes of them where there is none."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from pyspark.errors.exceptions.connect import PythonException
 
 from tests.bench.generate import generate
 from tests.conftest import InProcess, Programs
@@ -116,6 +118,27 @@ def test_a_job_that_is_cancelled_leaves_nothing_on_the_cluster(stage: str, on_sp
     assert _left_behind(on_spark) == []
 
 
+@pytest.mark.spark
+@pytest.mark.timeout(900)
+def test_a_job_is_cancelled_although_the_server_does_not_answer(on_spark: InProcess, spark: Cluster) -> None:
+    generate(on_spark.settings.data_dir, experiments=300_000, users=5000, compounds=500, shuffled=True, seed=1)
+    job = on_spark.submit(engine="spark")
+
+    with _running(on_spark, job) as thread:
+        wait_until(lambda: on_spark.job(job).stage == "validate", "the job validates", seconds=300)
+        spark.server.send_signal(signal.SIGSTOP)
+        try:
+            with on_spark.engine.begin() as connection:
+                jobs.cancel(connection, job.id)
+            thread.join(30)
+            assert not thread.is_alive()
+        finally:
+            spark.server.send_signal(signal.SIGCONT)
+
+    assert on_spark.job(job).state == "cancelled"
+    assert on_spark.run().outcome == "published", "and the embedded engine works on"
+
+
 # --- where there is no cluster
 
 
@@ -159,3 +182,14 @@ def test_a_worker_whose_cluster_is_away_starts_all_the_same(in_process: InProces
     settings = replace(in_process.settings, etl_engine="spark", spark_remote="sc://127.0.0.1:9")
 
     Runner(settings, in_process.engine, in_process.runner.app, worker="test").warm_up()
+
+
+@pytest.mark.parametrize("missing", ["ModuleNotFoundError: No module named 'pyarrow'", "ImportError: no numpy"])
+def test_an_executor_without_what_it_must_have_is_no_fault_of_the_query(missing: str) -> None:
+    from etl.spark import _is_of_the_cluster, _sentence
+
+    error = PythonException(f"Job aborted.\n{missing}\n\tat org.apache.spark.Task.run\n" + "\tat java.Thread\n" * 99)
+
+    assert _is_of_the_cluster(error)
+    assert _sentence(error) == f"Job aborted. {missing}"
+    assert not _is_of_the_cluster(PythonException("Job aborted.\nKeyError: 'a defect of the program'"))
