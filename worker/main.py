@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery import signals
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from worker import database, jobs, logs, memory, migrations, presence, queue
 from worker.settings import Settings
@@ -45,7 +45,11 @@ def _set_up_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _prepare(**_: Any) -> None:
-    database.await_answer(engine)
+    try:
+        database.await_answer(engine)
+    except OperationalError as error:
+        # Any other exception Celery would only log.
+        raise SystemExit(f"the database does not answer: {error}") from error
     migrations.upgrade(engine)
 
 
@@ -64,7 +68,10 @@ def _start_process(**_: Any) -> None:
     engine.dispose(close=False)
     with suppress(OSError):  # not on every system, and not needed where memory suffices
         memory.be_killed_first()
-    runner.warm_up()
+    try:
+        runner.warm_up()
+    except Exception:
+        log.exception("not warmed up: the first job takes longer, or fails of the same")
     runner.engines.get_ready()
     warm.set()
     _beat()

@@ -3,6 +3,7 @@
 Who is killed leaves it behind. The kernel lets go of the lock then, so anybody can tell, in another container too.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,10 +12,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from etl.errors import Transient
+
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
 
 @contextmanager
 def directory(parent: Path) -> Iterator[Path]:
-    """Make a directory that is removed in the end."""
+    """Make a directory that is removed in the end. Raises Transient where nothing may be written to `parent`."""
+    try:
+        made, lock = _made(parent)
+    except OSError as error:
+        if error.errno in _NOT_ALLOWED:
+            raise Transient(f"user {os.geteuid()}, who runs the worker, cannot write to {parent}: {error}") from error
+        raise
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(lock)
+
+
+def _made(parent: Path) -> tuple[Path, int]:
+    """Make a directory and lock it."""
     parent.mkdir(parents=True, exist_ok=True)
     # Shared: nobody tidies up between the moment when it is there and that when it is locked.
     with _opened(parent) as all_of_them:
@@ -22,11 +42,7 @@ def directory(parent: Path) -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(dir=parent))
         lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        os.close(lock)
+    return made, lock
 
 
 def remove_abandoned(parent: Path) -> list[Path]:

@@ -294,3 +294,17 @@ def test_a_sweeper_stops_when_it_is_told_to(programs: Programs, capfd: pytest.Ca
         sweeper.send_signal(signal.SIGTERM)
 
         assert sweeper.wait(10) == 0
+
+
+def test_a_worker_that_could_not_warm_up_runs_jobs_as_soon_as_it_can(
+    in_process: InProcess, programs: Programs, app: Celery
+) -> None:
+    in_process.settings.spill_dir.parent.mkdir(parents=True, exist_ok=True)
+    in_process.settings.spill_dir.touch()  # where a directory should be
+
+    with programs.worker():
+        wait_until(lambda: in_process.query("SELECT FROM worker_heartbeats"), "the worker is heard of")
+        in_process.settings.spill_dir.unlink()
+        job = _submit(in_process, app)
+
+        wait_until(lambda: in_process.job(job).state == "succeeded", "the job has succeeded")

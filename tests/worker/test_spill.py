@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from etl.errors import Transient
 from tests.conftest import ROOT
 from worker import spill
 
@@ -33,6 +36,16 @@ def test_only_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> No
 
     assert spill.remove_abandoned(tmp_path) == [made]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_may_be_written_is_named() -> None:
+    nobody_writes_here = Path("/sys/kernel")
+
+    with (
+        pytest.raises(Transient, match=r"user \d+, who runs the worker, cannot write to /sys/kernel"),
+        spill.directory(nobody_writes_here),
+    ):
+        pass
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
