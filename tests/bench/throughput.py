@@ -9,9 +9,10 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import psycopg2
@@ -74,11 +75,15 @@ def _compare(
         distribution=DISTRIBUTIONS[distribution],
     )
     contestants = [name for name in contestants if experiments <= MOST.get(name, experiments)]
-    runs = [
+    runs: list[Run] = [
         {"experiments": experiments, "distribution": distribution, "contestant": name} | _run(name, directory, url)
         for _ in range(times)
         for name in contestants
     ]
+    if SERVICE in contestants:
+        loads = [run["timings_ms"]["load"] / 1000 for run in runs if run["contestant"] == SERVICE]
+        rows, seconds = _bare_copy(url)
+        print(f"  {rows} rows loaded in {statistics.median(loads)} s, bare COPY {seconds} s", file=sys.stderr)
     for name in contestants:
         if name != SERVICE and SERVICE in contestants:
             _refuse_differences(url, name)
@@ -91,6 +96,21 @@ def _run(contestant: str, directory: Path, url: str) -> Run:
     run: Run = json.loads(done.stdout.splitlines()[-1])
     print(f"  {contestant:>10} {run}", file=sys.stderr)
     return run
+
+
+def _bare_copy(url: str) -> tuple[int, float]:
+    """Return how many rows are published, and how long COPY takes for them alone: no join, no index, no commit."""
+    connection = psycopg2.connect(url)
+    with TemporaryFile() as file, connection.cursor() as cursor:
+        cursor.copy_expert("COPY (SELECT * FROM user_features) TO STDOUT (FORMAT csv)", file)
+        file.seek(0)
+        cursor.execute("CREATE TABLE bare AS SELECT * FROM user_features LIMIT 0")
+        started = time.monotonic()
+        cursor.copy_expert("COPY bare FROM STDIN (FORMAT csv)", file)
+        seconds = time.monotonic() - started
+        rows = cursor.rowcount
+    connection.close()
+    return rows, round(seconds, 2)
 
 
 _COLUMNS = (
