@@ -1,7 +1,7 @@
 """One run of the service's pipeline or of a script that does the same, in this process: CONTESTANT DIRECTORY URL.
 
 Imports and warming up do not count. Prints a line of JSON: seconds, the most memory of the process and the most bytes
-in temporary files, and for the service its own `timings_ms`.
+in temporary files, and for the service its own `timings_ms` and for how long its progress did not move.
 """
 
 import importlib
@@ -81,13 +81,34 @@ def _service(_: str, directory: str, url: str, folder: Path) -> dict[str, Any]:
     request = jobs.Request("default", "publish", settings.etl_engine, force=True, max_rejected_ratio=0.1)
     with engine.begin() as connection:
         job, _is_new = jobs.submit(connection, request, max_queued_jobs=1000)
+    silence: list[float] = []
+    watcher = threading.Thread(target=_watch, args=(url, str(job.id), silence), daemon=True)
+    watcher.start()
     with _measured(folder) as measured:
         runner.run_job(str(job.id))
+    watcher.join()
     with engine.connect() as connection:
         job = jobs.get(connection, job.id)
     if job.outcome != "published":
         raise SystemExit(f"the job ended {job.state}: {job.outcome_detail or job.error_detail}")
-    return measured | {"timings_ms": job.timings_ms}
+    return measured | {"timings_ms": job.timings_ms, "silent_s": round(max(silence, default=0), 2)}
+
+
+def _watch(url: str, job_id: str, silence: list[float]) -> None:
+    """Note for how long stage and progress of the job stay what they are, until it has ended."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    since, state = time.monotonic(), "running"
+    told: list[Any] = []
+    with connection.cursor() as cursor:
+        while state in ("queued", "running"):
+            time.sleep(_LOOK_S)
+            cursor.execute("SELECT state, stage, progress_done FROM jobs WHERE id = %(id)s", {"id": job_id})
+            [(state, *now)] = cursor.fetchall()
+            if now != told:
+                silence.append(time.monotonic() - since)
+                since, told = time.monotonic(), now
+    connection.close()
 
 
 @contextmanager
