@@ -14,7 +14,8 @@ from etl import inputs, packed, queries
 from etl.contract import TABLES, USERS
 from etl.errors import INTERRUPTED, Transient
 from etl.files import Dataset
-from etl.inputs import BATCH_ROWS, InputFile, Progress, Records
+from etl.inputs import BATCH_ROWS, InputFile, Records
+from etl.progress import Progress, Steps
 from etl.queries import Query
 from etl.reader import Reader
 from etl.stored import StoredTables
@@ -36,27 +37,6 @@ _LOOK_S = 0.5
 
 # Of the memory of a job, what is left to Python, Arrow and the sorting of keys: a quarter, or so much.
 _OTHERS_BYTES_MAX = 512 << 20
-
-
-class _Work:
-    """Tells how far a number of steps is: each has as much of the lines, and it never goes backwards."""
-
-    def __init__(self, steps: int, lines: int, progress: Progress) -> None:
-        self._steps = steps
-        self._lines = lines
-        self._progress = progress
-        self._ended = 0
-        self._done = 0
-
-    def tell(self, share: float) -> None:
-        """Tell what share of the step is done."""
-        done = int(self._lines * (self._ended + min(max(share, 0), 1)) / self._steps)
-        self._done = max(self._done, done)
-        self._progress(self._done, self._lines, "lines")
-
-    def end_step(self) -> None:
-        self._ended += 1
-        self.tell(0)
 
 
 class DuckDB:
@@ -145,15 +125,15 @@ class DuckDB:
         """Make the table of each step, in order."""
         are_many = self.rows_appended > FEW_ROWS
         made = queries.of_steps(steps, self.dialect)
-        work = _Work(len(made), self.rows_appended, progress)
+        told = Steps(len(made), self.rows_appended, progress)
         for query in made:
             own_way = self.own_ways.get(query.name)
             if own_way and are_many:
-                own_way(self, query, work.tell)
+                own_way(self, query, told.tell)
             else:
-                with self._watched(work.tell) if are_many else nullcontext():
+                with self._watched(told.tell) if are_many else nullcontext():
                     self._make(query, is_view=query.is_view and are_many)
-            work.end_step()
+            told.end_step()
 
     @contextmanager
     def _watched(self, tell: Callable[[float], None]) -> Iterator[None]:

@@ -16,7 +16,8 @@ import pyarrow as pa
 from etl.embedded import DuckDB
 from etl.errors import ENGINE_UNAVAILABLE, BadInput
 from etl.files import Dataset
-from etl.inputs import InputFile, Progress
+from etl.inputs import InputFile
+from etl.progress import Progress
 from etl.validate import Step
 
 

@@ -2,7 +2,8 @@
 
 from etl.engines import Engine
 from etl.files import Dataset
-from etl.inputs import InputFile, Progress
+from etl.inputs import InputFile
+from etl.progress import Progress
 
 
 def extract(dataset: Dataset, engine: Engine, progress: Progress) -> list[InputFile]:

@@ -19,13 +19,6 @@ _APPENDED_ROWS = 250_000
 UNORDERED_SCHEMA = pa.schema([("file", pa.string())])
 DEFECTS_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("code", pa.string()), ("value", pa.string())])
 
-# done, total, unit
-Progress = Callable[[int, int, str], None]
-
-
-def unheard(_done: int, _total: int, _unit: str) -> None:
-    """Progress that nobody asks for."""
-
 
 @dataclass(frozen=True)
 class InputFile:

@@ -17,8 +17,8 @@ from etl.contract import TABLES
 from etl.engines import Engine
 from etl.extract import extract
 from etl.files import Dataset, Snapshot
-from etl.inputs import Progress, unheard
 from etl.load import OnRows, load, load_rejections, user_rows
+from etl.progress import Progress, unheard
 from etl.publish import Outcome, Publication, Transaction, Version, announce, reconcile
 from etl.queries import version
 

@@ -34,7 +34,8 @@ from etl import distributed, executors, inputs, queries
 from etl.errors import ENGINE_UNAVAILABLE, INTERRUPTED, Transient
 from etl.executors import Blind, Task
 from etl.files import Dataset
-from etl.inputs import BATCH_ROWS, InputFile, Progress
+from etl.inputs import BATCH_ROWS, InputFile
+from etl.progress import Progress
 from etl.validate import Step
 
 # How long it may take to answer when it is asked to interrupt.

@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from etl.inputs import Progress
+from etl.progress import Progress
 from worker import database, jobs, logs
 from worker.jobs import Job, LeaseLost
 

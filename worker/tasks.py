@@ -17,9 +17,9 @@ from etl.account import TooManyRejections
 from etl.engines import Engine
 from etl.errors import BadInput, Transient
 from etl.files import Dataset, Snapshot
-from etl.inputs import Progress
 from etl.load import load_rejections
 from etl.pipeline import Result
+from etl.progress import Progress
 from worker import database, disk, jobs, logs, queue, spill
 from worker.engines import EMBEDDED, Engines
 from worker.jobs import Job, LeaseLost

@@ -25,7 +25,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from etl import pipeline, publish
 from etl.embedded import DuckDB
 from etl.files import Dataset
-from etl.inputs import Progress
+from etl.progress import Progress
 from tests import servers
 from tests.bench import unchecked
 from tests.bench.generate import generate, spoil

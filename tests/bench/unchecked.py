@@ -16,7 +16,7 @@ from etl.arrow import TYPES
 from etl.contract import TABLES, USER_EXPERIMENTS, Table
 from etl.embedded import DuckDB
 from etl.files import READ_BYTES, Dataset, Snapshot
-from etl.inputs import unheard
+from etl.progress import unheard
 from etl.publish import Transaction
 from etl.reader import typed_schema
 from etl.validate import Step

@@ -15,8 +15,8 @@ import uuid6
 from etl import embedded, engines, pipeline, publish
 from etl.embedded import DuckDB
 from etl.files import Dataset
-from etl.inputs import Progress
 from etl.pipeline import Result
+from etl.progress import Progress
 from worker import database
 from worker.settings import Settings
 

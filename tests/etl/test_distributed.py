@@ -16,7 +16,8 @@ from etl import distributed, executors, inputs, ranges
 from etl.embedded import DuckDB
 from etl.errors import BadInput
 from etl.executors import Blind, Task
-from etl.inputs import InputFile, unheard
+from etl.inputs import InputFile
+from etl.progress import unheard
 from tests.etl.conftest import dataset_in, write
 
 USERS = "user_id,name,email,signup_date\n"

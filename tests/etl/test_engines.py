@@ -11,7 +11,8 @@ import pytest
 
 from etl import embedded, engines
 from etl.embedded import DuckDB
-from etl.inputs import BATCH_ROWS, unheard
+from etl.inputs import BATCH_ROWS
+from etl.progress import unheard
 from etl.validate import Step
 
 # The last one: without access, what looks like a path is the name of a table.

@@ -12,7 +12,7 @@ from etl import features, packed, validate
 from etl.embedded import DuckDB
 from etl.errors import Transient
 from etl.extract import extract
-from etl.inputs import unheard
+from etl.progress import unheard
 from etl.queries import Query
 from tests.bench.generate import Distribution, generate
 from tests.etl.conftest import dataset_in

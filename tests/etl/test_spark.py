@@ -15,7 +15,7 @@ from etl.account import FileAccount
 from etl.engines import Engine
 from etl.errors import Transient
 from etl.extract import extract
-from etl.inputs import unheard
+from etl.progress import unheard
 from tests.bench.generate import generate, spoil
 from tests.etl import datasets as cells
 from tests.etl.conftest import dataset_in

@@ -13,7 +13,7 @@ from etl.arrow import ArrowParser
 from etl.contract import MESSAGES, ItemCode, LineCode
 from etl.embedded import DuckDB
 from etl.extract import extract
-from etl.inputs import unheard
+from etl.progress import unheard
 from etl.queries import Query
 from tests.etl.conftest import Service, dataset_in, write
 

@@ -22,8 +22,8 @@ from etl.embedded import DuckDB
 from etl.engines import Engine
 from etl.errors import Transient
 from etl.extract import extract
-from etl.inputs import Progress
 from etl.load import OnRows
+from etl.progress import Progress
 from tests.conftest import SAMPLE, InProcess
 from tests.servers import wait_until
 from worker import jobs, queue, tasks, versions
