@@ -121,7 +121,8 @@ def _measured(folder: Path) -> Iterator[dict[str, Any]]:
     def look() -> None:
         nonlocal most_temporary
         while not ended.wait(_LOOK_S):
-            most_temporary = max(most_temporary, _bytes_in(folder))
+            with suppress(FileNotFoundError):  # a directory that goes in this moment
+                most_temporary = max(most_temporary, _bytes_in(folder))
 
     watcher = threading.Thread(target=look)
     watcher.start()
