@@ -70,7 +70,7 @@ def _start_process(**_: Any) -> None:
         memory.be_killed_first()
     try:
         runner.warm_up()
-    except Exception:
+    except Exception:  # Celery would log it as well, and leave out all that follows
         log.exception("not warmed up: the first job takes longer, or fails of the same")
     runner.engines.get_ready()
     warm.set()

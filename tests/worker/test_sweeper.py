@@ -11,7 +11,8 @@ import redis
 from celery import Celery
 
 from tests.conftest import InProcess
-from worker import queue, sweeper
+from tests.servers import wait_until
+from worker import jobs, queue, sweeper
 from worker.jobs import Job
 
 LONG_UNRUNG = "UPDATE jobs SET rung_at = now() - interval '1 hour'"
@@ -140,3 +141,19 @@ def test_two_sweepers_ring_once(in_process: InProcess, app: Celery, broker: "red
 
     assert _rung(broker) == []
     assert in_process.job(job).state == "queued"
+
+
+def test_an_attempt_that_lost_its_job_is_ended_also_where_no_other_job_is_left(
+    in_process: InProcess, app: Celery, broker: "redis.Redis"
+) -> None:
+    job = in_process.claim(in_process.submit())
+    with in_process.engine.connect() as hanging:
+        jobs.sign(hanging, job)
+        with in_process.engine.begin() as connection:
+            jobs.cancel(connection, job.id)
+
+        sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'job %' AND datname = current_database()"
+        wait_until(lambda: not in_process.query(query), "its transaction is ended", seconds=10)
+        hanging.invalidate()
