@@ -60,14 +60,7 @@ def run(
     Raises BadInput for files that cannot be used, NotReconciled where a line went missing. A version that was loaded
     and not kept by `publication` is a partition that nothing points to.
     """
-    with on_stage("extract") as progress:
-        inputs = extract(files, engine, progress)
-    with on_stage("validate") as progress:
-        engine.make(validate.steps, progress)
-        accounts = account.take(engine, inputs)
-        account.refuse_rejections_above(max_rejected_ratio, accounts, engine)
-    with on_stage("derive") as progress:
-        engine.make(features.steps, progress)
+    accounts = derive(files, engine, max_rejected_ratio, on_stage)
     with on_stage("load") as progress:
         with transaction() as connection:
             load(engine, connection, job_id, _of_total(account.users(accounts), progress))
@@ -79,6 +72,19 @@ def run(
             reconcile(connection, job_id, accounts)
             outcome = publication(connection, _version(job_id, dataset, accounts, engine))
         finish(connection, Result(outcome, accounts))
+
+
+def derive(files: Dataset, engine: Engine, max_rejected_ratio: float, on_stage: OnStage) -> list[FileAccount]:
+    """Make the tables of the features and of the rejections in the engine. Raises BadInput."""
+    with on_stage("extract") as progress:
+        inputs = extract(files, engine, progress)
+    with on_stage("validate") as progress:
+        engine.make(validate.steps, progress)
+        accounts = account.take(engine, inputs)
+        account.refuse_rejections_above(max_rejected_ratio, accounts, engine)
+    with on_stage("derive") as progress:
+        engine.make(features.steps, progress)
+    return accounts
 
 
 def _of_total(total: int, progress: Progress) -> OnRows:

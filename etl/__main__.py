@@ -1,0 +1,153 @@
+"""`python -m etl DIRECTORY`: the features of a dataset from a shell, without any server."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from etl import progress
+from etl.errors import BadInput, Transient
+from etl.frames import MAX_REJECTED_RATIO, Frames, run
+
+_EPILOG = """\
+exit status: 0 the features are derived; 1 the files cannot be used, and nothing was written; 2 the command is wrong
+
+Rejected lines are counted and listed: --rejections writes all of them, with file, line, column and reason."""
+
+_SUFFIXES = (".parquet", ".csv")
+_SHOWN = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    told = Console(stderr=True)
+    try:
+        with Bar(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=told,
+            disable=given.quiet or not told.is_terminal,
+        ) as bar:
+            frames = run(
+                given.directory, max_rejected_ratio=given.max_rejected_ratio, on_stage=lambda name: _stage(bar, name)
+            )
+        if given.out:
+            _write(frames.features, given.out)
+        if given.rejections:
+            _write(frames.rejections, given.rejections)
+    except (BadInput, Transient, OSError) as error:
+        print(f"{given.directory}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    if not given.quiet:
+        _show(frames, Console())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m etl",
+        description="Derive the features of users.csv, user_experiments.csv and compounds.csv in a directory.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--out", type=_path, metavar="FILE", help="write a row per user there: .parquet or .csv")
+    parser.add_argument("--rejections", type=_path, metavar="FILE", help="write all rejections: .parquet or .csv")
+    parser.add_argument(
+        "--max-rejected-ratio",
+        type=_ratio,
+        default=MAX_REJECTED_RATIO,
+        metavar="RATIO",
+        help="share of a file's lines that may be rejected, from 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    return parser
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in _SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(_SUFFIXES)}")
+    return path
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1
+    if not 0 <= ratio <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return ratio
+
+
+@contextmanager
+def _stage(bar: Bar, name: str) -> Iterator[progress.Progress]:
+    task = bar.add_task(name, total=None, unit="")
+    yield lambda done, total, unit: bar.update(task, completed=done, total=total, unit=unit)
+    bar.update(task, completed=bar.tasks[task].total or 1, total=bar.tasks[task].total or 1)
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    """Whoever reads sees the whole file or none."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        if path.suffix == ".parquet":
+            # pandas' own note of its types is one that pandas cannot read where there are lists.
+            pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), new)
+        else:
+            _with_lists_as_text(frame).to_csv(new, index=False)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _with_lists_as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """As the input files have them: 1;2;3."""
+    frame = frame.copy()
+    for name in frame.columns:
+        if str(frame[name].dtype).startswith("list"):
+            frame[name] = frame[name].map(lambda ids: ";".join(map(str, ids)), na_action="ignore")
+    return frame
+
+
+def _show(frames: Frames, console: Console) -> None:
+    files = Table("file", "read", "accepted", "duplicate", "rejected", title="Lines")
+    for of in frames.accounts:
+        files.add_row(of.file, *(f"{number:,}" for number in (of.read, of.accepted, of.duplicate, of.rejected)))
+    console.print(files)
+    found = len(frames.rejections)
+    if found:
+        rejections = Table("file", "line", "column", "reason", "value", title=f"Rejections: {found:,}")
+        for row in frames.rejections.head(_SHOWN).to_dict("records"):
+            rejections.add_row(*(_text(row[name]) for name in ("file", "line", "column", "message", "value")))
+        console.print(rejections)
+    if found > _SHOWN:
+        console.print(f"... and {found - _SHOWN:,} more: --rejections FILE")
+    summary = Table("", "", title="Summary", show_header=False)
+    for name in frames.summary.columns:
+        summary.add_row(name, _text(frames.summary[name].iloc[0]))
+    console.print(summary)
+
+
+def _text(value: Any) -> Text:
+    """Not as markup: a value may have brackets."""
+    return Text("" if pd.isna(value) else str(value))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
