@@ -5,8 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+
+from cronsim import CronSim, CronSimError
 
 from etl.contract import TABLES
 from worker import memory
@@ -20,6 +23,7 @@ ENGINES = ("duckdb", "spark")
 SECRET = frozenset({"API_TOKEN", "DATABASE_URL", "REDIS_URL", "SPARK_REMOTE"})
 
 _SIZE_MIN, _THREADS_MAX, _PORT_MAX = 64 << 20, 256, 65535
+_CRON_FIELDS = 5
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -51,6 +55,7 @@ class Settings:
     max_requests_per_minute: int | None
     keep_versions: int
     job_time_limit_s: int
+    etl_schedule: str | None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -108,6 +113,7 @@ class Settings:
             max_requests_per_minute=read("MAX_REQUESTS_PER_MINUTE", None, _limit, "a whole number from 1 on"),
             keep_versions=read("KEEP_VERSIONS", 5, _positive, "a whole number from 1 on"),
             job_time_limit_s=read("JOB_TIME_LIMIT", 3600, _seconds, "a time from 1s on, such as 90s, 30min or 2h"),
+            etl_schedule=read("ETL_SCHEDULE", None, _schedule, "five fields as cron has them, such as 0 3 * * 1-5"),
         )
 
     @property
@@ -191,6 +197,16 @@ def _seconds(text: str) -> int:
     if seconds < 1:
         raise ValueError(text)
     return seconds
+
+
+def _schedule(text: str) -> str | None:
+    try:
+        if len(text.split()) != _CRON_FIELDS:  # not with seconds
+            raise ValueError(text)
+        next(CronSim(text, datetime.now(UTC)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(text) from error
+    return text
 
 
 def _hosts(text: str) -> tuple[str, ...]:

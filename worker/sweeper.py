@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database, jobs, logs, presence, queue, spill, uploads, versions
-from worker.settings import Settings
+from worker import database, jobs, logs, presence, queue, schedule, spill, uploads, versions
+from worker.jobs import QueueFull, Request
+from worker.settings import DEFAULT_DATASET, Settings
 
 INTERVAL_S = 1.0
 UNRUNG_S = 2.0
@@ -29,8 +30,13 @@ def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Setti
     """Put back what has lost its worker, end what takes too long, and ring again for what waits."""
     # Mostly there is nothing to do, and finding that out each second has to cost next to nothing.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not database.is_prepared(connection) or not jobs.are_unfinished(connection):
+        if not database.is_prepared(connection):
             return
+        is_idle = not jobs.are_unfinished(connection)
+    if settings.etl_schedule:
+        _fire(engine, app, settings, settings.etl_schedule)
+    if is_idle:
+        return
     with engine.begin() as connection:
         jobs.end_abandoned(connection)
         for job_id in jobs.end_overdue(connection, settings.job_time_limit_s):
@@ -44,6 +50,21 @@ def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Setti
         waiting = jobs.waiting(connection, limit=RING_MAX, unrung_s=UNRUNG_S)
     for job_id in waiting:
         queue.ring(app, job_id)
+
+
+def _fire(engine: sa.Engine, app: Celery, settings: Settings, expression: str) -> None:
+    request = Request(
+        DEFAULT_DATASET, "publish", settings.etl_engine, force=False, max_rejected_ratio=settings.max_rejected_ratio
+    )
+    try:
+        with engine.begin() as connection:
+            job = schedule.fire(connection, expression, request, max_queued_jobs=settings.max_queued_jobs)
+    except QueueFull:
+        log.warning("the scheduled job waits for room in the queue")
+        return
+    if job:
+        log.info("submitted by the schedule %s", expression, extra={"job_id": str(job.id)})
+        queue.ring(app, job.id)
 
 
 def keep_house(engine: sa.Engine, settings: Settings) -> None:

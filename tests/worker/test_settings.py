@@ -67,6 +67,7 @@ def test_the_embedded_servers_are_where_the_programs_run() -> None:
         ("MAX_QUEUED_JOBS", "7", "max_queued_jobs", 7),
         ("MAX_REQUESTS_PER_MINUTE", "600", "max_requests_per_minute", 600),
         ("KEEP_VERSIONS", " 7 ", "keep_versions", 7),
+        ("ETL_SCHEDULE", "*/5 8-18 * * mon-fri", "etl_schedule", "*/5 8-18 * * mon-fri"),
     ],
 )
 def test_a_variable_is_read(variable: str, text: str, field: str, value: Any) -> None:
@@ -90,6 +91,7 @@ def test_a_variable_is_read(variable: str, text: str, field: str, value: Any) ->
         "MAX_QUEUED_JOBS",
         "MAX_REQUESTS_PER_MINUTE",
         "KEEP_VERSIONS",
+        "ETL_SCHEDULE",
     ],
 )
 def test_an_empty_variable_is_one_that_is_not_set(variable: str) -> None:
@@ -127,6 +129,10 @@ def test_an_empty_variable_is_one_that_is_not_set(variable: str) -> None:
         ("MAX_QUEUED_JOBS", "1e3", "a whole number from 1 on"),
         ("MAX_REQUESTS_PER_MINUTE", "0", "a whole number from 1 on"),
         ("KEEP_VERSIONS", "-1", "a whole number from 1 on"),
+        ("ETL_SCHEDULE", "@daily", "five fields as cron has them, such as 0 3 * * 1-5"),
+        ("ETL_SCHEDULE", "0 0 3 * * *", "five fields as cron has them, such as 0 3 * * 1-5"),
+        ("ETL_SCHEDULE", "60 3 * * *", "five fields as cron has them, such as 0 3 * * 1-5"),
+        ("ETL_SCHEDULE", "0 0 31 2 *", "five fields as cron has them, such as 0 3 * * 1-5"),
         ("KEEP_VERSIONS", "2.5", "a whole number from 1 on"),
     ],
 )
