@@ -7,6 +7,7 @@ from api import (
     dashboard,
     datasets,
     diff,
+    events,
     features,
     health,
     jobs,
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> Flask:
     security.init_app(app, settings)
     app.register_blueprint(jobs.bp)
     app.register_blueprint(rejections.bp)
+    app.register_blueprint(events.bp)
     app.register_blueprint(diff.bp)
     app.register_blueprint(features.bp)
     app.register_blueprint(datasets.bp)

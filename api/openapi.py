@@ -145,8 +145,8 @@ def _answers(operation: Operation, schemas: Mapping[Any, dict[str, Any]]) -> dic
     found = {}
     for answer in operation.answers:
         content: dict[str, Any] = {"application/json": {"schema": schemas[answer.shape]}} if answer.shape else {}
-        if answer.csv:
-            content["text/csv"] = {"schema": {"type": "string"}}
+        if media_type := "text/csv" if answer.csv else answer.text:
+            content[media_type] = {"schema": {"type": "string"}}
         found[str(answer.status.value)] = {
             "description": answer.status.phrase,
             "headers": _headers(answer.headers),

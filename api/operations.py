@@ -34,12 +34,16 @@ class Header:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a view answers: `shape` is the type of its JSON, None where there is no body; `csv` where it may be that."""
+    """What a view answers: `shape` is the type of its JSON, None where there is none; `csv` where it may be that.
+
+    `text` is the media type of an answer that is text, and nothing else.
+    """
 
     shape: Any
     status: HTTPStatus = HTTPStatus.OK
     headers: tuple[Header, ...] = ()
     csv: bool = False
+    text: str | None = None
 
 
 class Shape:

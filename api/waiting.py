@@ -20,19 +20,22 @@ _PAUSE_PER_LOOK = 5
 
 
 class Call:
-    """One who waits, and what it is told."""
+    """One who waits, and what it is told; who has seen the job is told of a job that has changed, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Job | None) -> None:
+        self.seen = seen
         self.came = Event()
         self.job: Job | None = None
 
     def tell(self, job: Job | None) -> None:
+        if job and not job.is_final and job == self.seen:
+            return
         self.job = job
         self.came.set()
 
 
 class Watch:
-    """Tells those who wait for a job when it is finished. One for each process."""
+    """Tells those who wait for a job when it is finished, or has changed. One for each process."""
 
     def __init__(self, looks: Looks) -> None:
         self._connections = looks
@@ -41,9 +44,12 @@ class Watch:
         self._somebody_came = Event()
         self._looks = False
 
-    def wait(self, job_id: UUID, seconds: float) -> Job | None:
-        """Return the job as soon as it is finished; None when the time is over, or when nobody can look."""
-        call = Call()
+    def wait(self, job_id: UUID, seconds: float, *, seen: Job | None = None) -> Job | None:
+        """Return the job as soon as it is finished, or is not what was `seen` any more.
+
+        None when the time is over, or when nobody can look.
+        """
+        call = Call(seen)
         with self._lock:
             self._calls.setdefault(job_id, set()).add(call)
             self._somebody_came.set()
@@ -69,6 +75,7 @@ class Watch:
         while True:
             with self._lock:
                 wanted = list(self._calls)
+                changing = [job_id for job_id, calls in self._calls.items() if any(call.seen for call in calls)]
                 self._looks = bool(wanted)
                 if self._somebody_came.is_set():
                     pause = _FIRST_PAUSE_S
@@ -76,19 +83,22 @@ class Watch:
             if not wanted:
                 return
             started = time.monotonic()
-            self._look(wanted)
+            self._look(wanted, changing)
             rest = min(_PAUSE_PER_LOOK * (time.monotonic() - started), _LAST_PAUSE_S)
             time.sleep(rest)
             self._somebody_came.wait(max(0, pause - rest))
             pause = min(pause * _SLOWER, _LAST_PAUSE_S)
 
-    def _look(self, wanted: list[UUID]) -> None:
+    def _look(self, wanted: list[UUID], changing: list[UUID]) -> None:
         try:
-            found: dict[UUID, Job | None] = {job.id: job for job in jobs.finished(self._connections, wanted)}
+            found: dict[UUID, Job | None] = {
+                job.id: job for job in jobs.finished(self._connections, wanted, also=changing)
+            }
         except (psycopg2.Error, SQLAlchemyError) as error:
             log.warning("nobody can wait for a job: %s", error)
             found = dict.fromkeys(wanted)  # each then looks for itself, and answers what it sees
         with self._lock:
             for job_id, job in found.items():
                 for call in self._calls.get(job_id, ()):
-                    call.tell(job)
+                    if call.seen or not job or job.is_final:
+                        call.tell(job)

@@ -220,12 +220,15 @@ def look(looks: Looks, job_id: UUID) -> Job:
 _LOOK = f"SELECT {_COLUMNS} FROM jobs WHERE id = %(id)s"
 
 
-def finished(looks: Looks, job_ids: list[UUID]) -> list[Job]:
-    """Return those of the jobs that are finished."""
-    return [Job(*row) for row in looks.rows(_FINISHED, {"ids": job_ids})]
+def finished(looks: Looks, job_ids: list[UUID], *, also: list[UUID]) -> list[Job]:
+    """Return those of the jobs that are finished, and those of `also`, finished or not."""
+    return [Job(*row) for row in looks.rows(_FINISHED, {"ids": job_ids, "also": also})]
 
 
-_FINISHED = f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(%(ids)s) AND state NOT IN ('queued', 'running')"
+_FINISHED = f"""
+    SELECT {_COLUMNS} FROM jobs
+    WHERE id = ANY(%(ids)s) AND (state NOT IN ('queued', 'running') OR id = ANY(%(also)s::uuid[]))
+"""
 
 
 def newest(
