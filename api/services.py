@@ -6,6 +6,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask, current_app
 
+from api.news import News
 from api.waiting import Watch
 from worker import database, queue
 from worker.settings import Settings
@@ -23,6 +24,7 @@ class Services:
     bell: queue.Bell
     redis: "redis.Redis"
     watch: Watch
+    news: News
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -35,6 +37,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         bell=queue.Bell(settings),
         redis=queue.client(settings, patience_s=queue.SHORT_PATIENCE_S),
         watch=Watch(looks),
+        news=News(looks),
     )
 
 

@@ -231,6 +231,25 @@ _FINISHED = f"""
 """
 
 
+def changed(looks: Looks, since: int | None = None) -> tuple[int, list[Job]]:
+    """Return the jobs that have changed since an earlier look, and the number by which the next look goes on.
+
+    A change that was there before may be among them; none is left out, in whichever order transactions are committed.
+    """
+    rows = looks.rows(_CHANGED, {"since": None if since is None else str(since)})
+    return int(rows[0][0]), [Job(*row[2:]) for row in rows if row[1]]
+
+
+# What the first look did not show is in transactions that were not over by then. The upper bound is for a database that
+# was restored from a dump: its old rows have the numbers of another server.
+_CHANGED = f"""
+    SELECT pg_snapshot_xmin(snapshot)::text, changed.*
+    FROM pg_current_snapshot() AS snapshot LEFT JOIN (SELECT changed_in, {_COLUMNS} FROM jobs) AS changed
+        ON changed_in >= %(since)s::xid8 AND changed_in < pg_snapshot_xmax(snapshot)
+    ORDER BY created_at, id
+"""
+
+
 def newest(
     connection: sa.Connection,
     *,

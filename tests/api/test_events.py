@@ -1,6 +1,7 @@
 """Server-sent events: a job, whenever it has changed."""
 
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from api import events
 from tests.conftest import InProcess
+from tests.servers import wait_until
 from worker import jobs
 
 
@@ -84,3 +86,117 @@ def test_who_waits_for_the_end_is_not_told_of_a_change(client: FlaskClient, in_p
 
     assert change.result().state == "running"
     assert end.result() is None
+
+
+# --- any job
+
+
+def told_of_all(response: TestResponse) -> Iterator[tuple[str, str]]:
+    """Of each event of the list the dataset and the state."""
+    for piece in response.iter_encoded():
+        for line in piece.decode().splitlines():
+            if line.startswith("data: "):
+                job = json.loads(line.removeprefix("data: "))
+                yield job["dataset"], job["state"]
+
+
+def test_the_list_begins_with_the_newest_jobs_and_tells_of_each_new_one_and_each_change(
+    client: FlaskClient, in_process: InProcess
+) -> None:
+    jobs_before = [in_process.submit(dataset=f"d{number}") for number in range(events.NEWEST + 1)]
+    response = client.get("/api/v1/jobs/events")
+    seen = told_of_all(response)
+
+    assert response.content_type.startswith("text/event-stream")
+    assert [next(seen)[0] for _ in range(events.NEWEST)] == [job.dataset for job in jobs_before[1:]]
+
+    in_process.claim(jobs_before[0])
+    assert next(seen) == ("d0", "running"), "a job that is not among the newest has changed"
+    in_process.submit(dataset="new")
+    assert next(seen) == ("new", "queued")
+    with in_process.engine.begin() as connection:
+        jobs.cancel(connection, jobs_before[5].id)
+    assert next(seen) == ("d5", "cancelled")
+    response.close()
+
+
+def test_the_list_of_a_dataset_is_told_of_no_other(client: FlaskClient, in_process: InProcess) -> None:
+    in_process.submit(dataset="other")
+    first = in_process.submit(dataset="mine")
+    response = client.get("/api/v1/jobs/events?dataset=mine")
+    seen = told_of_all(response)
+
+    assert next(seen) == ("mine", "queued")
+    in_process.submit(dataset="other")
+    in_process.claim(first)
+    assert next(seen) == ("mine", "running")
+    response.close()
+
+
+def test_a_change_that_is_committed_late_is_told_although_others_were_told_before(
+    client: FlaskClient, in_process: InProcess
+) -> None:
+    late, early = in_process.submit(dataset="late"), in_process.submit(dataset="early")
+    response = client.get("/api/v1/jobs/events")
+    seen = told_of_all(response)
+    assert [next(seen)[0], next(seen)[0]] == ["late", "early"]
+
+    with in_process.engine.begin() as connection:
+        jobs.cancel(connection, late.id)
+        in_process.claim(early)
+        assert next(seen) == ("early", "running")
+        with in_process.engine.begin() as another:
+            jobs.cancel(another, early.id)
+        assert next(seen) == ("early", "cancelled")
+        in_process.submit(dataset="new")
+        assert next(seen) == ("new", "queued"), "and not what was told before once more"
+    assert next(seen) == ("late", "cancelled")
+    response.close()
+
+
+def test_a_lease_that_is_renewed_is_no_news(client: FlaskClient, in_process: InProcess) -> None:
+    job = in_process.claim(in_process.submit())
+    response = client.get("/api/v1/jobs/events")
+    seen = told_of_all(response)
+    assert next(seen) == ("default", "running")
+
+    with in_process.engine.begin() as connection:
+        jobs.renew(connection, job, None, None)
+    in_process.execute("UPDATE jobs SET rung_at = now()")
+    in_process.submit(dataset="next")
+
+    assert next(seen) == ("next", "queued")
+    response.close()
+
+
+def test_an_empty_list_begins_at_once_and_ends(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "SILENT_S", 0.05)
+    monkeypatch.setattr(events, "STREAM_S", 0.2)
+
+    text = client.get("/api/v1/jobs/events").get_data(as_text=True)
+
+    assert set(text.split("\n\n")) == {": nothing new", ""}
+
+
+def test_nobody_looks_when_nobody_listens_any_more(client: FlaskClient, in_process: InProcess) -> None:
+    in_process.submit()
+    news = client.application.extensions["services"].news
+    responses = [client.get("/api/v1/jobs/events") for _ in range(3)]
+    for response in responses:
+        next(told_of_all(response))
+    assert [thread.name for thread in threading.enumerate()].count("news") == 1
+
+    for response in responses:
+        response.close()
+
+    wait_until(lambda: not news._looks, "nobody looks")
+
+
+def test_rows_with_the_numbers_of_another_server_are_no_news(client: FlaskClient, in_process: InProcess) -> None:
+    """Those of a dump that was restored."""
+    looks = client.application.extensions["services"].looks
+    in_process.submit()
+    since, _ = jobs.changed(looks)
+    in_process.execute("UPDATE jobs SET changed_in = '123456789012'")
+
+    assert jobs.changed(looks, since)[1] == []

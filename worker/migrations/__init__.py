@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from etl import schema
 from worker import database
 
-HEAD = "0004"
+HEAD = "0005"
 
 _LOCK = 7_305_712_918  # any number that nothing else in this database locks
 

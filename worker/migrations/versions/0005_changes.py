@@ -1,0 +1,32 @@
+"""Which transaction has changed a job last, so that who listens can be told of each change and reads nothing else."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("""
+        -- A row that was there before is no news to anybody.
+        ALTER TABLE jobs ADD COLUMN changed_in xid8 NOT NULL DEFAULT '0';
+        COMMENT ON COLUMN jobs.changed_in IS
+            'The transaction that has made or changed the job as it is shown. What a snapshot does not show yet has a
+             number from pg_snapshot_xmin() on';
+        CREATE INDEX jobs_changed ON jobs (changed_in);
+
+        CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            NEW.changed_in := pg_current_xact_id();
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER jobs_inserted BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION note_change();
+        -- Not when a lease is renewed and nothing else: nobody is shown that.
+        CREATE TRIGGER jobs_changed BEFORE UPDATE ON jobs FOR EACH ROW
+            WHEN ((OLD.state, OLD.attempt, OLD.stage, OLD.progress_done, OLD.progress_total, OLD.progress_unit)
+                IS DISTINCT FROM
+                (NEW.state, NEW.attempt, NEW.stage, NEW.progress_done, NEW.progress_total, NEW.progress_unit))
+            EXECUTE FUNCTION note_change();
+    """)
