@@ -10,6 +10,7 @@ from api import (
     events,
     features,
     health,
+    job_log,
     jobs,
     openapi,
     problems,
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(jobs.bp)
     app.register_blueprint(rejections.bp)
     app.register_blueprint(events.bp)
+    app.register_blueprint(job_log.bp)
     app.register_blueprint(diff.bp)
     app.register_blueprint(features.bp)
     app.register_blueprint(datasets.bp)

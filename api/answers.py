@@ -23,6 +23,19 @@ class Problem(TypedDict):
     request_id: NotRequired[Annotated[str, Field(description="under which the log has an internal error")]]
 
 
+class LogLine(TypedDict):
+    """A line of the service's log that is about the job."""
+
+    at: datetime
+    level: Literal["INFO", "WARNING", "ERROR", "CRITICAL"]
+    message: str
+
+
+class JobLog(TypedDict):
+    items: list[LogLine]
+    next_cursor: NextCursor
+
+
 class Rejection(TypedDict):
     """A line or an item that did not count."""
 

@@ -16,7 +16,7 @@ from api.operations import Answer, Header, Nothing, operation
 from api.parameters import LIMIT_DEFAULT, NUMBER, DatasetName, JobId, OneOf, Page
 from api.problems import Problem
 from api.services import services
-from worker import jobs
+from worker import job_log, jobs
 from worker.jobs import AlreadyFinished, IdempotencyConflict, Job, QueueFull, Request, UnknownJob
 from worker.settings import DEFAULT_DATASET, ENGINES
 
@@ -102,6 +102,7 @@ def cancel(job_id: JobId, body: Nothing) -> Accepted:  # noqa: ARG001 - that it 
     try:
         with services().engine.begin() as connection:
             job = jobs.cancel(connection, job_id)
+            job_log.add(connection, job_id, "cancelled by a client")
     except AlreadyFinished as error:
         raise Problem(HTTPStatus.CONFLICT, "already_finished", f"the job is {error} already") from error
     return _accepted(job)

@@ -36,6 +36,11 @@ class FileAccount:
     def file(self) -> str:
         return self.input.snapshot.file
 
+    def __str__(self) -> str:
+        codes = "".join(f", {code} {rejections}" for code, rejections in self.codes.items())
+        lines = f"{self.accepted} accepted, {self.duplicate} duplicate, {self.rejected} rejected"
+        return f"{self.file}: {self.read} lines read: {lines}{codes}"
+
     @property
     def reconciled(self) -> bool:
         return self.read == self.accepted + self.duplicate + self.rejected

@@ -16,6 +16,7 @@ OF_WORKER_FOR_API = {
     "settings",
     "database",
     "jobs",
+    "job_log",
     "queue",
     "presence",
     "logs",

@@ -1,6 +1,7 @@
 """THE LEDGER: Job, its states and every transition. Nothing else touches the table `jobs`."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -13,6 +14,8 @@ from psycopg2.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 
 from worker.database import Looks
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 20
 # A lease that was not renewed for so long is lost earlier where the session that renewed it is gone: then its worker is
@@ -484,24 +487,28 @@ def ended(connection: sa.Connection, job_ids: Sequence[UUID]) -> list[UUID]:
     return list(connection.execute(query, {"job_ids": job_ids}).scalars())
 
 
-def rejecting_without_version(connection: sa.Connection, keep: int) -> list[UUID]:
-    """Return the jobs that have rejections and no version, such as failed ones, but the newest `keep` of each dataset.
+def old_without_version(connection: sa.Connection, table: str, keep: int) -> list[UUID]:
+    """Return the jobs that have ended without a version and have rows in the table `rejections` or `job_log`.
 
-    Rejections are many and the jobs that have any are few, so the index is asked for one job after the other.
+    The newest `keep` of each dataset that ended in one way are not among them. Rows are many and the jobs that have any
+    are few, so the index is asked for one job after the other.
     """
     rows = connection.execute(
-        sa.text("""
-            WITH RECURSIVE rejecting AS (
-                (SELECT job_id FROM rejections ORDER BY job_id LIMIT 1)
+        sa.text(f"""
+            WITH RECURSIVE owner AS (
+                (SELECT job_id FROM {table} ORDER BY job_id LIMIT 1)
                 UNION ALL
-                SELECT next.job_id FROM rejecting CROSS JOIN LATERAL (
-                    SELECT job_id FROM rejections WHERE job_id > rejecting.job_id ORDER BY job_id LIMIT 1
+                SELECT next.job_id FROM owner CROSS JOIN LATERAL (
+                    SELECT job_id FROM {table} WHERE job_id > owner.job_id ORDER BY job_id LIMIT 1
                 ) AS next
             )
             SELECT id FROM (
-                SELECT id, row_number() OVER (PARTITION BY jobs.dataset ORDER BY finished_at DESC, id DESC) AS age
-                FROM jobs JOIN rejecting ON rejecting.job_id = id
-                WHERE NOT EXISTS (SELECT FROM dataset_versions AS version WHERE version.job_id = id)
+                SELECT id, row_number() OVER (
+                    PARTITION BY jobs.dataset, state ORDER BY finished_at DESC, id DESC
+                ) AS age
+                FROM jobs JOIN owner ON owner.job_id = id
+                WHERE finished_at IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM dataset_versions AS version WHERE version.job_id = id)
             ) AS without_version
             WHERE age > :keep
         """),
@@ -534,7 +541,10 @@ def _put_back(
     connection: sa.Connection, condition: str, values: Mapping[str, Any], code: str, detail: str
 ) -> list[UUID]:
     rows = connection.execute(
-        sa.text(f"UPDATE jobs SET {_BACK_TO_QUEUE} WHERE {_RUNNING.format(condition)} RETURNING id, state"),
+        sa.text(f"UPDATE jobs SET {_BACK_TO_QUEUE} WHERE {_RUNNING.format(condition)} RETURNING id, state, attempt"),
         {**values, "attempts_max": ATTEMPTS_MAX, "code": code, "detail": detail, "pause_s": 1},
-    )
+    ).all()
+    for row in rows:
+        then = "the job waits again" if row.state == "queued" else "it was the last, so the job has failed"
+        log.warning("attempt %d has ended: %s; %s", row.attempt, detail, then, extra={"job_id": str(row.id)})
     return [row.id for row in rows if row.state == "queued"]

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl.progress import Progress
 from worker import database, jobs, logs
+from worker.job_log import JobLog
 from worker.jobs import Job, LeaseLost
 
 # Far more often than the lease needs: it is also how an attempt learns that its job is no longer its own.
@@ -27,10 +28,11 @@ class Lease:
     Once the job is somebody else's, or waits again, whatever the attempt does next raises LeaseLost.
     """
 
-    def __init__(self, engine: sa.Engine, job: Job) -> None:
+    def __init__(self, engine: sa.Engine, job: Job, job_log: JobLog) -> None:
         # Not the job's connection: what is told here must be visible before the job's transaction commits.
         self._engine = engine
         self._job = job
+        self._job_log = job_log
         self._stage: str | None = None
         self._progress: tuple[int, int, str] | None = None
         self._lost = False
@@ -72,7 +74,7 @@ class Lease:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
-        """Time a stage and make it visible in the job."""
+        """Time a stage, and make it visible in the job and in its log."""
         self._refuse_lost()
         self._stage, self._progress = name, None
         self._news.set()
@@ -81,6 +83,8 @@ class Lease:
             yield self._report
         finally:
             self.timings_ms[name] = round(1000 * (time.monotonic() - started), 1)
+        done = f"{self._progress[0]} {self._progress[2]} " if self._progress else ""
+        log.info("%s: %sin %g ms", name, done, self.timings_ms[name])
 
     def _refuse_lost(self) -> None:
         if self._lost:
@@ -110,6 +114,7 @@ class Lease:
                 # Progress need not survive a crash, and a lease that does not only expires earlier.
                 connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
                 self._lost = not jobs.renew(connection, self._job, self._stage, self._progress)
+                self._job_log.write(connection)
         except SQLAlchemyError as error:
             log.warning("the lease could not be renewed: %s", error)
 

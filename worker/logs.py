@@ -12,8 +12,8 @@ from pythonjsonlogger.json import JsonFormatter
 _context: ContextVar[dict[str, str]] = ContextVar("log_context")
 
 
-def set_up(program: str) -> None:
-    """Send everything that is logged in this process to standard output, one JSON object a line."""
+def set_up(program: str, *also: logging.Handler) -> None:
+    """Send everything that is logged in this process to standard output, one JSON object a line, and `also` there."""
     formatter = JsonFormatter(
         ["asctime", "levelname", "name", "message"],
         rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
@@ -23,8 +23,8 @@ def set_up(program: str) -> None:
     formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
-    handler.addFilter(_add_context)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    handler.addFilter(add_context)
+    logging.basicConfig(level=logging.INFO, handlers=[handler, *also], force=True)
     logging.captureWarnings(True)
     for name in ("celery.worker.strategy", "celery.app.trace"):  # what they say of a task, the task says better
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -40,6 +40,7 @@ def about(**fields: str) -> Iterator[None]:
         _context.reset(token)
 
 
-def _add_context(record: logging.LogRecord) -> bool:
+def add_context(record: logging.LogRecord) -> bool:
+    """A handler's filter that lets everything pass, with the fields of about()."""
     vars(record).update(_context.get({}))
     return True

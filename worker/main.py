@@ -40,7 +40,7 @@ gc.enable()
 
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
-    logs.set_up("worker")
+    logs.set_up("worker", runner.job_log)
 
 
 @signals.worker_init.connect
@@ -107,7 +107,7 @@ def _put_back(code: str, detail: str) -> None:
         with engine.begin() as connection:
             if stopping.is_set():
                 presence.leave(connection, runner.worker)
-            for job_id in jobs.release(connection, runner.worker, code, detail):
-                log.warning("put back into the queue: %s", detail, extra={"job_id": str(job_id)})
+            jobs.release(connection, runner.worker, code, detail)
+            runner.job_log.write(connection)
     except SQLAlchemyError as error:
         log.warning("the sweeper will put back what was running: %s", error)

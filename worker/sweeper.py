@@ -15,6 +15,7 @@ from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import database, jobs, logs, presence, queue, schedule, spill, uploads, versions
+from worker.job_log import JobLog
 from worker.jobs import QueueFull, Request
 from worker.settings import DEFAULT_DATASET, Settings
 
@@ -26,7 +27,7 @@ HOUSEKEEPING_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Settings) -> None:
+def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Settings, job_log: JobLog) -> None:
     """Put back what has lost its worker, end what takes too long, and ring again for what waits."""
     # Mostly there is nothing to do, and finding that out each second has to cost next to nothing.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -34,15 +35,15 @@ def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Setti
             return
         is_idle = not jobs.are_unfinished(connection)
     if settings.etl_schedule:
-        _fire(engine, app, settings, settings.etl_schedule)
+        _fire(engine, app, settings, settings.etl_schedule, job_log)
     if is_idle:
         return
     with engine.begin() as connection:
         jobs.end_abandoned(connection)
         for job_id in jobs.end_overdue(connection, settings.job_time_limit_s):
             log.warning("failed: it took longer than JOB_TIME_LIMIT", extra={"job_id": str(job_id)})
-        for job_id in jobs.take_back_lost(connection):
-            log.warning("the worker is lost; the job waits again", extra={"job_id": str(job_id)})
+        jobs.take_back_lost(connection)
+        job_log.write(connection)
     # While messages lie in the queue all workers are busy; more of them would only pile up.
     if queue.length(broker):
         return
@@ -52,18 +53,20 @@ def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Setti
         queue.ring(app, job_id)
 
 
-def _fire(engine: sa.Engine, app: Celery, settings: Settings, expression: str) -> None:
+def _fire(engine: sa.Engine, app: Celery, settings: Settings, expression: str, job_log: JobLog) -> None:
     request = Request(
         DEFAULT_DATASET, "publish", settings.etl_engine, force=False, max_rejected_ratio=settings.max_rejected_ratio
     )
     try:
         with engine.begin() as connection:
             job = schedule.fire(connection, expression, request, max_queued_jobs=settings.max_queued_jobs)
+            if job:
+                log.info("submitted by the schedule %s", expression, extra={"job_id": str(job.id)})
+                job_log.write(connection)
     except QueueFull:
         log.warning("the scheduled job waits for room in the queue")
         return
     if job:
-        log.info("submitted by the schedule %s", expression, extra={"job_id": str(job.id)})
         queue.ring(app, job.id)
 
 
@@ -80,7 +83,8 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
 
 
 def main() -> None:
-    logs.set_up("sweeper")
+    job_log = JobLog()
+    logs.set_up("sweeper", job_log)
     settings = Settings.from_env()
     engine = database.engine(settings, pool_size=2)
     app, broker = queue.celery_app(settings), queue.client(settings)
@@ -97,7 +101,7 @@ def main() -> None:
         target=_repeat, args=(lambda: keep_house(engine, settings), HOUSEKEEPING_S, stop), daemon=True
     )
     housekeeping.start()
-    _repeat(lambda: sweep(engine, app, broker, settings), INTERVAL_S, stop)
+    _repeat(lambda: sweep(engine, app, broker, settings, job_log), INTERVAL_S, stop)
 
 
 def _repeat(work: Callable[[], None], interval_s: float, stop: threading.Event) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from etl.pipeline import Result
 from etl.progress import Progress
 from worker import database, disk, jobs, logs, queue, spill
 from worker.engines import EMBEDDED, Engines
+from worker.job_log import JobLog
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 from worker.settings import Settings
@@ -53,6 +54,7 @@ class Runner:
     engine: sa.Engine
     app: Celery
     worker: str
+    job_log: JobLog = field(default_factory=JobLog)
 
     @cached_property
     def engines(self) -> Engines:
@@ -78,13 +80,16 @@ class Runner:
             if not job:
                 log.info("not claimed: it does not wait any more, or another job of its dataset is running")
                 return
-            log.info("attempt %d on dataset %s", job.attempt, job.dataset)
-            self._finish(job)
+            log.info("claimed: attempt %d of %d, by %s", job.attempt, jobs.ATTEMPTS_MAX, self.worker)
+            try:
+                self._finish(job)
+            finally:
+                self.job_log.keep(self.engine)
             self._ring_next(job.dataset)
 
     def _finish(self, job: Job) -> None:
         """Work, and write down how it ended."""
-        with Lease(self.engine, job) as lease:
+        with Lease(self.engine, job, self.job_log) as lease:
             try:
                 with shortages.named():
                     outcome = self._work(job, lease)
@@ -104,7 +109,8 @@ class Runner:
                 log.exception("failed")
                 self._fail(job, lease, "internal_error", f"internal error; the worker logged it with job_id {job.id}")
             else:
-                log.info("succeeded: %s", outcome, extra={"timings_ms": lease.timings_ms})
+                milliseconds = round(sum(lease.timings_ms.values()))
+                log.info("%s %s in %d ms", outcome, job.dataset, milliseconds, extra={"timings_ms": lease.timings_ms})
 
     def _work(self, job: Job, lease: Lease) -> str:
         directory = self.settings.directory(job.dataset)
@@ -133,6 +139,10 @@ class Runner:
             """In the publication's transaction: either both happened or neither did."""
             nonlocal outcome
             outcome = result.outcome.name
+            for of_file in result.accounts:
+                log.info("%s", of_file)
+            if result.outcome.detail:
+                log.warning("%s: %s", outcome, result.outcome.detail)
             lease.stop()
             jobs.succeed(
                 publishing,
@@ -207,7 +217,7 @@ class Runner:
         return files.snapshots(on_bytes)
 
     def _postpone(self, job: Job, lease: Lease, code: str, detail: str) -> None:
-        log.warning("attempt %d came to nothing: %s: %s", job.attempt, code, detail)
+        log.warning("attempt %d of %d came to nothing: %s: %s", job.attempt, jobs.ATTEMPTS_MAX, code, detail)
         lease.stop()
         pause_s = SHORTAGE_PAUSE_S if code in shortages.CODES else 1
         with self.engine.begin() as connection:

@@ -14,20 +14,22 @@ log = logging.getLogger(__name__)
 
 # Detaching waits for the readers of the moment; what does not get through now is tried again later.
 _PATIENCE_MS = 5000
-_REJECTIONS_AT_ONCE = 50_000
+_ROWS_AT_ONCE = 50_000
+_ROWS_OF_JOBS = ("rejections", "job_log")
 
 
 def drop_old(engine: sa.Engine, keep: int) -> None:
     """Drop what is older than the newest `keep` versions of a dataset, without making a reader or a job wait.
 
-    Its dry runs are counted apart, and so are the rejections of its jobs that have no version.
+    Its dry runs are counted apart, and so are the rejections and logs of its jobs that have no version.
     """
     with engine.begin() as connection:
         _give_up_old(connection, keep)
     try:
         with _patient(engine) as connection:
-            for job_id in jobs.rejecting_without_version(connection, keep):
-                _drop_rejections(connection, job_id)
+            for table in _ROWS_OF_JOBS:
+                for job_id in jobs.old_without_version(connection, table, keep):
+                    _drop_rows(connection, table, job_id)
             _finish_detaching(connection)
             for job_id in [*_given_up(connection), *_unfinished(connection)]:
                 _drop(connection, job_id)
@@ -117,13 +119,14 @@ def _drop(connection: sa.Connection, job_id: UUID) -> None:
         # A plain DETACH or DROP would lock the parent, and with it everybody who wants to read.
         connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {partition} CONCURRENTLY"))
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {partition}"))
-    _drop_rejections(connection, job_id)
+    for table in _ROWS_OF_JOBS:
+        _drop_rows(connection, table, job_id)
     connection.execute(sa.text("DELETE FROM dataset_versions WHERE job_id = :job_id"), {"job_id": job_id})
 
 
-def _drop_rejections(connection: sa.Connection, job_id: UUID) -> None:
+def _drop_rows(connection: sa.Connection, table: str, job_id: UUID) -> None:
     """Some at a time: there may be millions, and a statement that is interrupted has done nothing."""
-    some = "SELECT max(id) FROM (SELECT id FROM rejections WHERE job_id = :job_id ORDER BY id LIMIT :limit) AS first"
-    delete = sa.text(f"DELETE FROM rejections WHERE job_id = :job_id AND id <= ({some})")
-    while connection.execute(delete, {"job_id": job_id, "limit": _REJECTIONS_AT_ONCE}).rowcount:
+    some = f"SELECT max(id) FROM (SELECT id FROM {table} WHERE job_id = :job_id ORDER BY id LIMIT :limit) AS first"
+    delete = sa.text(f"DELETE FROM {table} WHERE job_id = :job_id AND id <= ({some})")
+    while connection.execute(delete, {"job_id": job_id, "limit": _ROWS_AT_ONCE}).rowcount:
         pass

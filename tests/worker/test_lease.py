@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from tests.conftest import InProcess
 from tests.servers import wait_until
 from worker import database, jobs, lease
+from worker.job_log import JobLog
 from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 
@@ -47,7 +48,7 @@ def test_a_lease_is_renewed_although_there_is_no_news(
     monkeypatch.setattr(lease, "RENEW_S", 0.3)
     in_process.execute(EXPIRE, id=job.id)
 
-    with Lease(in_process.engine, job):
+    with Lease(in_process.engine, job, JobLog()):
         wait_until(lambda: _is_held(in_process, job), "the lease is renewed")
         in_process.execute(EXPIRE, id=job.id)
         wait_until(lambda: _is_held(in_process, job), "the lease is renewed again")
@@ -58,7 +59,7 @@ def test_a_lease_is_renewed_several_times_before_it_can_expire() -> None:
 
 
 def test_stage_and_progress_are_visible_while_the_job_runs(in_process: InProcess, job: Job) -> None:
-    with Lease(in_process.engine, job) as running, running.stage("extract") as progress:
+    with Lease(in_process.engine, job, JobLog()) as running, running.stage("extract") as progress:
         wait_until(lambda: in_process.job(job).stage == "extract", "the stage is visible")
         progress(5, 10, "bytes")
         wait_until(lambda: in_process.job(job).progress_done == 5, "the progress is visible")
@@ -67,7 +68,7 @@ def test_stage_and_progress_are_visible_while_the_job_runs(in_process: InProcess
 
 
 def test_a_new_stage_begins_without_the_progress_of_the_one_before(in_process: InProcess, job: Job) -> None:
-    with Lease(in_process.engine, job) as running:
+    with Lease(in_process.engine, job, JobLog()) as running:
         with running.stage("extract") as progress:
             progress(10, 10, "bytes")
             wait_until(lambda: in_process.job(job).progress_done == 10, "the progress is visible")
@@ -77,7 +78,7 @@ def test_a_new_stage_begins_without_the_progress_of_the_one_before(in_process: I
 
 
 def test_each_stage_is_timed_also_one_that_fails(in_process: InProcess, job: Job) -> None:
-    with Lease(in_process.engine, job) as running:
+    with Lease(in_process.engine, job, JobLog()) as running:
         with running.stage("extract"):
             pass
         with pytest.raises(ZeroDivisionError), running.stage("validate"):
@@ -88,7 +89,7 @@ def test_each_stage_is_timed_also_one_that_fails(in_process: InProcess, job: Job
 
 
 def test_an_attempt_that_lost_its_job_enters_no_further_stage(in_process: InProcess, job: Job) -> None:
-    with Lease(in_process.engine, job) as running:
+    with Lease(in_process.engine, job, JobLog()) as running:
         in_process.execute("UPDATE jobs SET attempt = 2 WHERE id = :id", id=job.id)
 
         with running.stage("extract"):  # the news of the stage is when the lease is found to be lost
@@ -96,7 +97,7 @@ def test_an_attempt_that_lost_its_job_enters_no_further_stage(in_process: InProc
 
 
 def test_a_lease_that_ended_is_not_renewed_any_more(in_process: InProcess, job: Job) -> None:
-    with Lease(in_process.engine, job) as running, running.stage("extract"):
+    with Lease(in_process.engine, job, JobLog()) as running, running.stage("extract"):
         wait_until(lambda: in_process.job(job).stage == "extract", "the lease is at work")
 
     # __exit__ has waited for the thread, so nothing can write any more.
@@ -107,7 +108,7 @@ def test_a_lease_that_cannot_be_renewed_is_not_lost(
     job: Job, dead_engine: sa.Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether it is, only the database knows; the fence decides in the end."""
-    with Lease(dead_engine, job) as running:
+    with Lease(dead_engine, job, JobLog()) as running:
         with running.stage("extract"):
             wait_until(lambda: "the lease could not be renewed" in caplog.text, "the renewal was tried")
         assert not _raises_lease_lost(running)

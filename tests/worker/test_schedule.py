@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import InProcess
 from worker import jobs, queue, schedule, sweeper
+from worker.job_log import JobLog
 from worker.jobs import Job, QueueFull, Request
 
 EVERY_MINUTE = "* * * * *"
@@ -74,7 +75,7 @@ def test_a_time_that_finds_the_queue_full_comes_when_there_is_room(due: InProces
 def test_the_sweeper_rings_for_it(due: InProcess) -> None:
     settings = replace(due.settings, etl_schedule=EVERY_MINUTE)
     with queue.client(settings) as broker:
-        sweeper.sweep(due.engine, queue.celery_app(settings), broker, settings)
+        sweeper.sweep(due.engine, queue.celery_app(settings), broker, settings, JobLog())
 
         assert broker.llen(queue.QUEUE) == 1
     assert due.query("SELECT state FROM jobs") == [{"state": "queued"}]

@@ -13,6 +13,7 @@ from celery import Celery
 from tests.conftest import InProcess
 from tests.servers import wait_until
 from worker import jobs, queue, sweeper
+from worker.job_log import JobLog
 from worker.jobs import Job
 
 LONG_UNRUNG = "UPDATE jobs SET rung_at = now() - interval '1 hour'"
@@ -47,7 +48,7 @@ def test_a_queued_job_whose_ring_was_lost_is_rung_again(
 ) -> None:
     job = _lost_ring(in_process)
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert _rung(broker) == [job.id]
 
@@ -61,7 +62,7 @@ def test_every_waiting_job_is_rung_again_after_redis_lost_everything(
     broker.flushall()
     in_process.execute(LONG_UNRUNG)
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert set(_rung(broker)) == {job.id for job in submitted}
 
@@ -69,7 +70,7 @@ def test_every_waiting_job_is_rung_again_after_redis_lost_everything(
 def test_a_job_that_was_just_rung_is_given_time(in_process: InProcess, app: Celery, broker: "redis.Redis") -> None:
     in_process.submit()
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert _rung(broker) == []
 
@@ -77,7 +78,7 @@ def test_a_job_that_was_just_rung_is_given_time(in_process: InProcess, app: Cele
 def test_messages_do_not_pile_up_while_some_wait(in_process: InProcess, app: Celery, broker: "redis.Redis") -> None:
     first, second = _lost_ring(in_process, dataset="a"), _lost_ring(in_process, dataset="b")
     for _ in range(3):
-        sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+        sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
         in_process.execute(LONG_UNRUNG)
 
     assert set(_rung(broker)) == {first.id, second.id}
@@ -91,7 +92,7 @@ def test_a_sweep_rings_for_so_many_and_no_more(
     oldest = [in_process.submit(dataset=name) for name in ("a", "b", "c")][:2]
     in_process.execute(LONG_UNRUNG)
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert set(_rung(broker)) == {job.id for job in oldest}
 
@@ -100,7 +101,7 @@ def test_a_job_behind_a_running_one_is_not_rung(in_process: InProcess, app: Cele
     in_process.claim(in_process.submit())
     _lost_ring(in_process)
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert _rung(broker) == []
 
@@ -111,12 +112,12 @@ def test_a_job_whose_worker_went_silent_is_taken_back_and_rung_when_it_is_due(
     job = in_process.claim(in_process.submit())
     in_process.execute(EXPIRE, id=job.id)
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert (in_process.job(job).state, _rung(broker)) == ("queued", [])
     in_process.execute("UPDATE jobs SET due_at = now()")
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert _rung(broker) == [job.id]
 
@@ -127,17 +128,17 @@ def test_expired_leases_are_taken_back_also_while_redis_is_away(in_process: InPr
     dead = replace(in_process.settings, redis_url="unix:///nonexistent/redis.sock?db=0")
 
     with queue.client(dead) as broker, pytest.raises(queue.Unreachable):
-        sweeper.sweep(in_process.engine, queue.celery_app(dead), broker, in_process.settings)
+        sweeper.sweep(in_process.engine, queue.celery_app(dead), broker, in_process.settings, JobLog())
 
     assert in_process.job(job).state == "queued"
 
 
 def test_two_sweepers_ring_once(in_process: InProcess, app: Celery, broker: "redis.Redis") -> None:
     job = _lost_ring(in_process)
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
     broker.delete(queue.QUEUE)  # a worker has taken the message; the other sweeper comes now
 
-    sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
     assert _rung(broker) == []
     assert in_process.job(job).state == "queued"
@@ -152,7 +153,7 @@ def test_an_attempt_that_lost_its_job_is_ended_also_where_no_other_job_is_left(
         with in_process.engine.begin() as connection:
             jobs.cancel(connection, job.id)
 
-        sweeper.sweep(in_process.engine, app, broker, in_process.settings)
+        sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
 
         query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'job %' AND datname = current_database()"
         wait_until(lambda: not in_process.query(query), "its transaction is ended", seconds=10)

@@ -1,4 +1,4 @@
-"""Which transaction has changed a job last, so that who listens can be told of each change and reads nothing else."""
+"""Which transaction has changed a job last, so that who listens reads nothing else; and what was logged about a job."""
 
 from alembic import op
 
@@ -29,4 +29,13 @@ def upgrade() -> None:
                 IS DISTINCT FROM
                 (NEW.state, NEW.attempt, NEW.stage, NEW.progress_done, NEW.progress_total, NEW.progress_unit))
             EXECUTE FUNCTION note_change();
+
+        CREATE TABLE job_log (
+            id bigint GENERATED ALWAYS AS IDENTITY,
+            job_id uuid NOT NULL,
+            at timestamptz NOT NULL,
+            level text NOT NULL,
+            message text NOT NULL,
+            PRIMARY KEY (job_id, id)
+        );
     """)
