@@ -101,7 +101,10 @@ def test_a_job_goes_from_the_post_to_the_published_features(
     # Celery prints a banner, and a word when it is told to stop.
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     messages = [line["message"] for line in lines if line.get("job_id") == shown["id"]]
-    assert messages == ["attempt 1 on dataset default", "succeeded: published"]
+    assert messages[0].startswith("claimed: attempt 1 of 3, by ")
+    assert messages[-1].startswith("published default in ")
+    kept = client.get(f"/api/v1/jobs/{shown['id']}/log").get_json()["items"]
+    assert [line["message"] for line in kept] == messages
     assert {line["program"] for line in lines} == {"worker"}
 
 
