@@ -28,7 +28,7 @@ home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 main() {
   local supervised=false
-  if [[ ${1:-} == --supervised ]]; then  # by supervisord or jsonlines.py, which make JSON of every line
+  if [[ ${1:-} == --supervised ]]; then  # by supervisord or jsonlines.py, which take care of every line
     supervised=true
     shift
   fi
@@ -39,6 +39,7 @@ main() {
     *) usage >&2; exit 64 ;;
   esac
   (($# <= 1)) || { usage >&2; exit 64; }
+  [[ ${LOG_FORMAT:-json} == @(json|text) ]] || fail "LOG_FORMAT='$LOG_FORMAT': json or text"
 
   export STATE_DIR=${STATE_DIR:-/var/lib/experiment-etl} RUN_DIR=${RUN_DIR:-/tmp/experiment-etl}
   cd "$home"
@@ -396,7 +397,14 @@ database_answers() {
 say() {
   local level=$1 message
   shift
-  message=$(printf '%s' "$*" | tr '\n\t' '  ' | sed 's/[\\"]/\\&/g' | tr -d '\000-\037')
+  message=$(printf '%s' "$*" | tr '\n\t' '  ' | tr -d '\000-\037')
+  if [[ ${LOG_FORMAT:-json} == text ]] && ! $supervised; then
+    [[ $level == INFO ]] || message="$level $message"
+    printf '%s start    %s\n' "$(date -u +%T)" "$message"
+    return
+  fi
+  message=${message//\\/\\\\}
+  message=${message//\"/\\\"}
   printf '{"time": "%s", "level": "%s", "program": "start", "message": "%s"}\n' \
     "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)" "$level" "$message"
 }

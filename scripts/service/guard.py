@@ -1,4 +1,4 @@
-"""supervisord plug-in: one JSON log, and a service that ends with the truth in its exit status.
+"""supervisord plug-in: one log, and a service that ends with the truth in its exit status.
 
 Loaded through `[rpcinterface:guard]`, supervisord's extension point, because only code inside supervisord
 can decide its exit status: it ends 0 after every orderly stop, and as process 1 of a container it cannot be
@@ -20,7 +20,7 @@ from supervisor.states import SupervisorStates
 LEVELS = {"CRIT": "CRITICAL", "ERRO": "ERROR", "WARN": "WARNING", "INFO": "INFO"}
 
 
-class JsonLog:
+class Log:
     """Takes over supervisord's logger, and the output of its programs, which it writes whole line by whole line."""
 
     def __init__(self, logger: Logger) -> None:
@@ -106,7 +106,7 @@ def _let_signals_through(_: Any) -> None:
 
 def make(supervisord: Any, **_: str) -> object:
     """The factory that supervisord.conf names; the RPC interface that it returns has no methods."""
-    JsonLog(supervisord.options.logger)
+    Log(supervisord.options.logger)
     Guard(supervisord.options)
     Wakeup()
     events.subscribe(events.SupervisorRunningEvent, _let_signals_through)

@@ -1,4 +1,6 @@
-"""Every line of the service's log is a JSON object, whichever program wrote it.
+"""Every line of the service's log is a JSON object, whichever program wrote it; or, with LOG_FORMAT=text, for people.
+
+Programs write JSON in any case: here, where it leaves the service, is the one place that makes text of it.
 
 Run as a program it is the first process of a container that plays one role: it starts the role's command,
 hands signals on, reaps orphans, and ends with the command's status once its last line is written. Under
@@ -12,9 +14,13 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 MAX_LINE_BYTES = 1 << 20
+
+# In a line for people: what has a place of its own, and what is left out.
+_PLACED = ("time", "level", "program", "logger", "message", "job_id", "request_id", "exc_info", "stack_info")
 
 
 def entry(program: str, message: str, level: str | None = None) -> str:
@@ -22,11 +28,37 @@ def entry(program: str, message: str, level: str | None = None) -> str:
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
     fields = {"time": stamp, "level": level, "program": program, "message": message}
-    return json.dumps({name: value for name, value in fields.items() if value is not None})
+    return _written({name: value for name, value in fields.items() if value is not None})
+
+
+def _written(fields: Mapping[str, Any], as_it_was: str | None = None) -> str:
+    return _text(fields) if os.environ.get("LOG_FORMAT") == "text" else as_it_was or json.dumps(fields)
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    """`12:34:56 worker   01a2… published default in 160 ms`, in UTC; a traceback is indented below."""
+    level = fields.get("level", "INFO")
+    about = fields.get("job_id") or fields.get("request_id")
+    more = (f"{name}={json.dumps(value)}" for name, value in fields.items() if name not in _PLACED)
+    parts = [
+        str(fields["time"])[11:19],
+        f"{fields['program']:<8}",
+        *([level] if level != "INFO" else []),
+        *([about] if about else []),
+        fields["message"],
+        *more,
+    ]
+    below = "\n".join(str(fields[name]) for name in ("exc_info", "stack_info") if fields.get(name))
+    return "\n    ".join([" ".join(map(_harmless, parts)), *map(_harmless, below.splitlines())])
+
+
+def _harmless(value: object) -> str:
+    """Text without what would forge a line or steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
 class JsonLines:
-    """Cuts one program's output into lines and writes each as JSON; lines that are JSON objects pass as they are."""
+    """Cuts one program's output into lines and writes each as it leaves the service; JSON passes as it is."""
 
     def __init__(self, program: str, write: Callable[[str], object]) -> None:
         self._program = program
@@ -48,17 +80,19 @@ class JsonLines:
     def _line(self, line: bytes) -> None:
         text = line.decode(errors="backslashreplace").rstrip()
         if text:
-            self._write(text if _is_json_object(text) else entry(self._program, text))
+            fields = _json_object(text)
+            self._write(_written(fields, text) if fields else entry(self._program, text))
 
 
-def _is_json_object(text: str) -> bool:
+def _json_object(text: str) -> dict[str, Any] | None:
+    """The fields of a line that one of the service's own programs wrote."""
     if not text.startswith("{"):
-        return False
+        return None
     try:
-        json.loads(text)
+        fields: dict[str, Any] = json.loads(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return fields if {"time", "program", "message"} <= fields.keys() else None
 
 
 def _write_line(line: str) -> None:
