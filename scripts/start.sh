@@ -208,8 +208,8 @@ refuse_other_major() {
   for found in "$clusters"/*/PG_VERSION; do
     [[ -e $found ]] || continue
     fail "$clusters holds a database of Postgres $(<"$found"), and this is Postgres $major, which cannot read it." \
-      "Nothing was changed. Start the version of the service that made it, save the database with pg_dump," \
-      "start this version on a new volume and load it with psql"
+      "Nothing was changed. Start the version of the service that made it and save it with scripts/backup.sh," \
+      "start this version on a new volume and bring it back with scripts/restore.sh"
   done
 }
 

@@ -1,21 +1,40 @@
 """Containers of the real image, under names and ports of the tests' own."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
+from tests.conftest import ROOT
 from tests.servers import StrPath, wait_until
 
 
 def docker(*arguments: StrPath, check: bool = True) -> subprocess.CompletedProcess[str]:
     finished = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     assert not check or finished.returncode == 0, f"docker {arguments}: {finished.stderr}"
+    return finished
+
+
+def script(
+    name: str, *arguments: StrPath, cwd: Path, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one of scripts/ as a person does who stands in that folder."""
+    finished = subprocess.run(
+        [ROOT / "scripts" / name, *arguments],
+        cwd=cwd,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or finished.returncode == 0, finished.stdout + finished.stderr
     return finished
 
 

@@ -148,6 +148,7 @@ def test_a_volume_of_another_postgres_is_refused(containers: Containers) -> None
 
     assert container.ended() != 0
     assert "holds a database of Postgres 16" in container.logs()
+    assert "bring it back with scripts/restore.sh" in container.logs()
 
 
 def test_every_line_of_the_log_is_a_json_object_and_a_job_is_named_in_its_own(containers: Containers) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import ROOT, SAMPLE
+from tests.container import service
 from tests.container.service import docker
 from tests.servers import wait_until
 
@@ -28,16 +29,7 @@ def run(
     script: str, *arguments: str, cwd: Path, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     environment = {"BASE_URL": f"http://127.0.0.1:{PORT}", "EXPERIMENT_ETL_NAME": NAME} | variables
-    finished = subprocess.run(
-        [ROOT / "scripts" / script, *arguments],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not check or finished.returncode == 0, finished.stdout + finished.stderr
-    return finished
+    return service.script(script, *arguments, cwd=cwd, check=check, **environment)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,12 +16,14 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask.testing import FlaskClient
 
+from api import create_app
 from etl import features, pipeline, queries, schema
 from etl.features import SUMMARY_CATALOGUE, USER_CATALOGUE, Catalogue, Tables
-from tests.conftest import InProcess
+from tests.conftest import InProcess, end
 from tests.servers import wait_until
 from worker import database, jobs, migrations, versions
 from worker.settings import Settings
+from worker.tasks import Runner
 
 SCHEMA = """
     SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
@@ -128,6 +131,37 @@ def test_a_database_of_the_first_revision_is_upgraded_with_all_that_it_holds(new
         versions = connection.execute(sa.text("SELECT job_id, outcome FROM dataset_versions")).all()
         pointer = connection.execute(sa.text("SELECT published_job_id FROM datasets")).scalar_one()
     assert (versions, pointer) == ([(published, "published")], published)
+
+
+def test_a_database_that_an_older_program_left_behind_is_read_and_gone_on_with(
+    new_database: sa.Engine, in_process: InProcess
+) -> None:
+    with new_database.begin() as connection:
+        database.driver_connection(connection).cursor().execute(
+            (Path(__file__).parent / "databases/0003.sql").read_text() + "SET search_path TO DEFAULT"
+        )
+    settings = replace(in_process.settings, database_url=new_database.url.render_as_string(hide_password=False))
+    runner = Runner(settings, new_database, in_process.runner.app, worker="new")
+    upgraded = InProcess(settings, new_database, runner)
+
+    migrations.upgrade(new_database)
+
+    [summary] = upgraded.query("SELECT * FROM experiment_summary")
+    assert (summary["total_users"], summary["total_experiments"]) == (14, 38)
+    [lost] = upgraded.query("SELECT id FROM jobs WHERE state = 'running'")
+    with new_database.begin() as connection:
+        assert jobs.take_back_lost(connection) == [lost["id"]]
+    upgraded.execute("UPDATE jobs SET due_at = created_at WHERE state = 'queued'")  # a little later it would be due
+    runner.run_job(str(lost["id"]))
+    upgraded.run(force=True)
+    summaries = upgraded.query("SELECT total_experiments FROM dataset_versions ORDER BY computed_at")
+    assert [summary["total_experiments"] for summary in summaries] == [37, 38, 38, 37, 37]
+    oldest = upgraded.query("SELECT job_id FROM dataset_versions ORDER BY computed_at")[0]["job_id"]
+    app = create_app(settings)
+    with app.test_client() as client:
+        back = client.put("/api/v1/datasets/default/publication", json={"job_id": str(oldest)})
+    end(app)
+    assert (back.status_code, upgraded.published()) == (200, oldest)
 
 
 @pytest.mark.parametrize("after", ["detach", "drop"])
