@@ -24,9 +24,9 @@ source "$here/service/inside.sh"
 main() {
   case ${1:-} in
     -h | --help) usage; exit ;;
-    -*) usage >&2; exit 64 ;;
+    -*) misused "there is no option $1" ;;
   esac
-  (($# <= 1)) || { usage >&2; exit 64; }
+  (($# <= 1)) || misused "one file at most"
   local file=${1:-experiment-etl-$(date -u +%Y-%m-%dT%H-%M-%SZ).backup}
   [[ ! -e $file ]] || die "$file is there already: give another name, or move it away"
   [[ -d $(dirname "$file") && -w $(dirname "$file") ]] || die "there is no folder $(dirname "$file") that you may write to"
@@ -59,6 +59,12 @@ main() {
 # dump SCRIPT: runs it inside of the service.
 dump() {
   in_service bash -c "$(<"$here/service/connect.sh")"$'\n'"$1" </dev/null
+}
+
+misused() {
+  printf 'backup.sh: %s\n' "$*" >&2
+  usage >&2
+  exit 64
 }
 
 die() {

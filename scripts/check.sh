@@ -19,6 +19,11 @@ USAGE
   exit 0
 fi
 
+if [[ "${1:-}" != @(|--fix|--release) || ( $# -gt 1 && "$*" != "--release --offline" ) ]]; then
+  echo "scripts/check.sh: there is no option $* (scripts/check.sh --help)" >&2
+  exit 64
+fi
+
 bin=$(scripts/venv.sh)/bin
 if [[ "${1:-}" == --release ]]; then
   image=$(docker build --quiet .)

@@ -17,8 +17,10 @@ arguments=("$@")
 while (($#)); do
   case $1 in
     -h | --help) usage; exit ;;
-    --port) port=${2:?"--port needs a number"}; shift 2 ;;
-    *) shift ;;
+    --port) port=${2:-}; shift 2 || shift ;;
+    --data) shift 2 || shift ;; # run.sh says what is wrong with it
+    --native) shift ;;
+    *) echo "demo.sh: there is no option $1" >&2; usage >&2; exit 64 ;;
   esac
 done
 

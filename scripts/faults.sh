@@ -38,7 +38,7 @@ while (($#)); do
     --results) results=${2:?"--results needs a folder"}; shift ;;
     --list) exec "$(scripts/venv.sh)/bin/python" -m pytest -m faults tests/faults --collect-only --quiet ;;
     --table) shift; exec "$(scripts/venv.sh)/bin/python" -m tests.faults.report "$@" ;;
-    -*) usage >&2; exit 64 ;;
+    -*) echo "scripts/faults.sh: there is no option $1" >&2; usage >&2; exit 64 ;;
     *) cases+=("$1") ;;
   esac
   shift

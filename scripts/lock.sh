@@ -9,6 +9,11 @@ if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
   exit 0
 fi
 
+if (($# > 1)) || [[ "${1:---upgrade}" != --upgrade ]]; then
+  echo "scripts/lock.sh: there is no option $* (scripts/lock.sh --help)" >&2
+  exit 64
+fi
+
 uv=$(scripts/venv.sh)/bin/uv
 for name in requirements requirements-dev requirements-spark requirements-spark-cluster; do
   "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -29,21 +29,27 @@ main() {
     case $1 in
       --force) force=true ;;
       -h | --help) usage; exit ;;
-      -*) usage >&2; exit 64 ;;
+      -*) misused "there is no option $1" ;;
       *)
-        [[ -z $file ]] || { usage >&2; exit 64; }
+        [[ -z $file ]] || misused "one file only"
         file=$1
         ;;
     esac
     shift
   done
-  [[ -n $file ]] || { usage >&2; exit 64; }
+  [[ -n $file ]] || misused "which FILE?"
   [[ -f $file && -r $file ]] || die "cannot read $file: it is to be a file that scripts/backup.sh wrote"
   refuse_absent_service
 
   in_service bash -c "$(<"$here/service/connect.sh")"$'\n'"$(<"$here/service/load_backup.sh")" restore.sh "$force" <"$file" \
     || die "$file was not restored"
   echo "What was running when it was saved runs again by itself, within half a minute. Next: scripts/show_results.sh"
+}
+
+misused() {
+  printf 'restore.sh: %s\n' "$*" >&2
+  usage >&2
+  exit 64
 }
 
 die() {

@@ -42,7 +42,7 @@ main() {
         ;;
       --native) native=true; shift ;;
       -h | --help) usage; exit ;;
-      *) usage >&2; exit 64 ;;
+      *) misused "there is no option $1" ;;
     esac
   done
   check_port --port "$port"
@@ -75,7 +75,7 @@ engine_answers() {
     return 0
   fi
   if [[ $answer == *'permission denied'* ]]; then
-    die "there is a Docker Engine, but you may not use it: $answer" \
+    die "there is a Docker Engine, but you may not use it: ${answer##*$'\n'}." \
       "Run this as root or as a member of the group docker, or without it: run.sh --native"
   fi
   say "docker is installed, but no engine answers: ${answer##*$'\n'}"
@@ -85,6 +85,7 @@ engine_answers() {
 # --- in a container --------------------------------------------------------------------------------
 
 run_container() {
+  command -v curl >/dev/null || die "curl is needed and not installed (apt-get install curl)"
   say "Building the image $name (the first time takes a few minutes)."
   docker build ${SPARK_REMOTE:+--build-arg SPARK=true} --tag "$name" "$checkout" >&2 || die "the image could not be built"
 
@@ -299,6 +300,12 @@ say_what_next() {
 
 say() {
   printf '%s\n' "$*" >&2
+}
+
+misused() {
+  printf 'run.sh: %s\n' "$*" >&2
+  usage >&2
+  exit 64
 }
 
 die() {

@@ -15,27 +15,27 @@ USAGE
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=service/native.sh
 source "$here/service/native.sh"
+# shellcheck source=service/inside.sh
+source "$here/service/inside.sh"
 
 main() {
   case ${1:-} in
     -h | --help) usage; exit ;;
-    -*) usage >&2; exit 64 ;;
+    -*) misused "there is no option $1" ;;
   esac
-  (($# <= 1)) || { usage >&2; exit 64; }
-  local sql=${1:-$here/results.sql} container=${CONTAINER:-${EXPERIMENT_ETL_NAME:-experiment-etl}}
-  [[ -r $sql ]] || die "cannot read $sql"
+  (($# <= 1)) || misused "one file at most"
+  local sql=${1:-$here/results.sql}
+  [[ -f $sql && -r $sql ]] || die "cannot read $sql: it is to be a file with SQL"
+  refuse_absent_service
 
-  local psql=(psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --pset pager=off)
-  if native_pid >/dev/null && [[ -z ${CONTAINER:-} ]]; then
-    local socket
-    socket=$("${as_service[@]}" find "$native_base/run" -name '.s.PGSQL.*' -type s -print -quit)
-    [[ -n $socket ]] || die "the service on this machine has no database of its own"
-    "${as_service[@]}" "${psql[@]}" --host="$native_base/run" --port="${socket##*.}" --username=etl experiment_etl <"$sql"
-  elif docker container inspect "$container" >/dev/null 2>&1; then
-    docker exec --interactive "$container" "${psql[@]}" <"$sql"
-  else
-    die "the service is not running: scripts/run.sh starts it"
-  fi
+  in_service psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --pset pager=off <"$sql" \
+    || die "the database did not take $sql: see above"
+}
+
+misused() {
+  printf 'show_results.sh: %s\n' "$*" >&2
+  usage >&2
+  exit 64
 }
 
 die() {

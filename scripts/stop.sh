@@ -23,24 +23,28 @@ main() {
     '') ;;
     --purge) purge=true ;;
     -h | --help) usage; exit ;;
-    *) usage >&2; exit 64 ;;
+    *) misused "there is no option $1" ;;
   esac
-  (($# <= 1)) || { usage >&2; exit 64; }
+  (($# <= 1)) || misused "there is no option $2"
 
-  local found=false
-  if command -v docker >/dev/null && timeout 20 docker version >/dev/null 2>&1; then
-    stop_container
+  local found=false answer
+  if command -v docker >/dev/null; then
+    if answer=$(timeout 20 docker version 2>&1); then
+      stop_container
+    elif [[ $answer == *'permission denied'* ]]; then
+      native_pid >/dev/null || die "there is a Docker Engine, but you may not use it: run this as root or as a member of the group docker"
+    fi
   fi
   if native_stop; then
     found=true
-    echo "Stopped the service on this machine."
+    echo "Stopped the service on this machine. Its data are in $native_base; scripts/run.sh --native starts it again."
   fi
   if $purge && [[ -e $native_base/app/supervisord.conf ]]; then
     found=true
     rm -rf "$native_base"
     echo "Deleted $native_base."
   fi
-  $found || echo "Nothing of scripts/run.sh is running."
+  $found || echo "Nothing of scripts/run.sh is running${EXPERIMENT_ETL_NAME:+ under the name $name}."
 }
 
 stop_container() {
@@ -48,13 +52,24 @@ stop_container() {
     found=true
     docker stop "$name" >/dev/null
     docker rm "$name" >/dev/null
-    echo "Stopped and removed the container $name."
+    echo "Stopped and removed the container $name. Its data are in the volume $name; scripts/run.sh starts it again."
   fi
   if $purge && docker volume inspect "$name" >/dev/null 2>&1; then
     found=true
     docker volume rm "$name" >/dev/null
     echo "Deleted the volume $name."
   fi
+}
+
+misused() {
+  printf 'stop.sh: %s\n' "$*" >&2
+  usage >&2
+  exit 64
+}
+
+die() {
+  printf 'stop.sh: %s\n' "$*" >&2
+  exit 1
 }
 
 main "$@"

@@ -25,9 +25,9 @@ main() {
       --force) force=true ;;
       --dry-run) mode=dry_run ;;
       -h | --help) usage; exit ;;
-      -*) usage >&2; exit 64 ;;
+      -*) misused "there is no option $1" ;;
       *)
-        [[ -z $dataset ]] || { usage >&2; exit 64; }
+        [[ -z $dataset ]] || misused "one dataset at a time"
         dataset=$1
         ;;
     esac
@@ -36,6 +36,7 @@ main() {
   dataset=${dataset:-default}
   [[ $dataset =~ ^[a-z0-9][a-z0-9_-]{0,62}$ ]] || die "'$dataset' is not the name of a dataset"
 
+  command -v curl >/dev/null || die "curl is needed and not installed (apt-get install curl)"
   request --request POST --header 'Content-Type: application/json' \
     --data "{\"dataset\":\"$dataset\",\"mode\":\"$mode\",\"force\":$force}" "$base/api/v1/jobs" \
     || die "no answer from $base (is the service running? scripts/run.sh starts it)"
@@ -77,6 +78,7 @@ request() {
 refused() {
   local detail
   detail=$(text detail)
+  ((status != 401)) || detail+=${API_TOKEN:+, and API_TOKEN is another one}
   die "the service answered $status: ${detail:-$body}"
 }
 
@@ -167,6 +169,12 @@ duration() {
 
 say() {
   printf '%s\n' "$*"
+}
+
+misused() {
+  printf 'trigger_etl.sh: %s\n' "$*" >&2
+  usage >&2
+  exit 64
 }
 
 die() {

@@ -12,6 +12,11 @@ USAGE
   exit 0
 fi
 
+if (($# > 1)) || [[ "${1:-spark-cluster}" != spark-cluster ]]; then
+  echo "scripts/venv.sh: there is no option $* (scripts/venv.sh --help)" >&2
+  exit 64
+fi
+
 venv=.venv${1:+-$1}
 requirements=requirements-${1:-dev}.txt
 python=${PYTHON:-python3}

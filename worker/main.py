@@ -50,7 +50,10 @@ def _prepare(**_: Any) -> None:
     except OperationalError as error:
         # Any other exception Celery would only log.
         raise SystemExit(f"the database does not answer: {error}") from error
-    migrations.upgrade(engine)
+    try:
+        migrations.upgrade(engine)
+    except migrations.NewerDatabase as error:
+        raise SystemExit(str(error)) from error
 
 
 @signals.worker_before_create_process.connect

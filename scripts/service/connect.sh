@@ -9,7 +9,7 @@ import shlex
 from psycopg2.extensions import parse_dsn
 from worker.settings import Settings
 for name, value in parse_dsn(Settings.from_env().database_url).items():
-    print("export", shlex.quote(f"PG{dict(dbname="database").get(name, name).upper()}={value}"))')
+    print("export", shlex.quote("PG" + name.replace("dbname", "database").upper() + "=" + value))')
 eval "$libpq"
 # The newest server of the machine is the one that scripts/start.sh runs.
 newest=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)

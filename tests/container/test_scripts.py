@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from socket import socket
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -98,6 +99,87 @@ def test_what_cannot_be_a_port_or_a_folder_is_refused_in_a_sentence(
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"run.sh: {told}")
     assert len(refused.stderr.splitlines()) == 1
+
+
+def without(command: str, directory: Path) -> str:
+    """Return a PATH of everything that this machine has but the one command."""
+    directory.mkdir()
+    for path in (path for folder in ("/usr/bin", "/usr/sbin") for path in Path(folder).iterdir()):
+        if path.name != command and not (directory / path.name).exists():
+            (directory / path.name).symlink_to(path)
+    return str(directory)
+
+
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "status", "told"),
+    [
+        ("run.sh --nonsense", {}, 64, "run.sh: there is no option --nonsense"),
+        ("demo.sh --nonsense", {}, 64, "demo.sh: there is no option --nonsense"),
+        ("stop.sh --nonsense", {}, 64, "stop.sh: there is no option --nonsense"),
+        ("check.sh --nonsense", {}, 64, "scripts/check.sh: there is no option --nonsense"),
+        ("trigger_etl.sh one two", {}, 64, "trigger_etl.sh: one dataset at a time"),
+        ("trigger_etl.sh ../etc", {}, 1, "trigger_etl.sh: '../etc' is not the name of a dataset"),
+        ("trigger_etl.sh", {"BASE_URL": "http://127.0.0.1:9"}, 1, "no answer from http://127.0.0.1:9 (is the service"),
+        ("show_results.sh /nowhere", {}, 1, "show_results.sh: cannot read /nowhere"),
+        ("show_results.sh", {}, 1, f"there is no container {NAME}: scripts/run.sh starts the service"),
+        ("show_results.sh", NO_ENGINE, 1, "no Docker Engine answers, and the service does not run on this machine"),
+        ("backup.sh /nowhere/file", {}, 1, "backup.sh: there is no folder /nowhere that you may write to"),
+        ("backup.sh", {"CONTAINER": "nothing-here"}, 1, "there is no container nothing-here"),
+        ("restore.sh", {}, 64, "restore.sh: which FILE?"),
+        ("restore.sh /nowhere", {}, 1, "restore.sh: cannot read /nowhere"),
+    ],
+)
+@pytest.mark.usefixtures("docker_engine")
+def test_what_is_wrong_is_said_with_the_way_out(
+    command: str, variables: dict[str, str], status: int, told: str, tmp_path: Path
+) -> None:
+    refused = run(*command.split(), cwd=tmp_path, check=False, **variables)
+
+    assert (refused.returncode, told in refused.stderr) == (status, True), refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["run.sh", "trigger_etl.sh"])
+@pytest.mark.usefixtures("docker_engine")
+def test_a_machine_without_curl_is_told_so_at_once(script: str, tmp_path: Path) -> None:
+    refused = run(script, cwd=tmp_path, check=False, PATH=without("curl", tmp_path / "bin"))
+
+    assert "curl is needed and not installed (apt-get install curl)" in refused.stderr
+
+
+@pytest.mark.parametrize("script", ["run.sh", "stop.sh", "backup.sh", "show_results.sh"])
+@pytest.mark.usefixtures("docker_engine")
+def test_who_may_not_use_the_engine_is_told_who_may(script: str) -> None:
+    """As somebody else, in a place that everybody may read; root may use every engine."""
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        shutil.copytree(ROOT / "scripts", f"{place}/scripts")
+        environment = os.environ | {"HOME": place, "EXPERIMENT_ETL_NAME": NAME}
+        command = [*nobody, f"{place}/scripts/{script}"]
+        refused = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+    if nobody:
+        assert refused.returncode == 1
+        assert "this as root or as a member of the group docker" in refused.stderr
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_port_that_is_taken_and_a_wrong_token_are_named(tmp_path: Path) -> None:
+    with socket() as taken:
+        taken.bind(("127.0.0.1", PORT))
+        taken.listen()
+        refused = run("run.sh", "--port", str(PORT), cwd=tmp_path, check=False)
+    assert refused.returncode == 1
+    assert f"port {PORT} of this machine is in use: choose another one with --port" in refused.stderr
+
+    run("run.sh", "--port", str(PORT), cwd=tmp_path, API_TOKEN="the token of the tests".replace(" ", "-"))
+    wrong = run("trigger_etl.sh", cwd=tmp_path, check=False, API_TOKEN="another-token-of-the-tests")
+    assert "the service answered 401: " in wrong.stderr
+    assert "and API_TOKEN is another one" in wrong.stderr
 
 
 def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def test_a_second_upgrade_changes_nothing(in_process: InProcess) -> None:
     assert (_schema(in_process.engine), in_process.query("SELECT * FROM user_features ORDER BY user_id")) == before
 
 
+def test_a_database_of_a_newer_program_is_refused(new_database: sa.Engine) -> None:
+    migrations.upgrade(new_database)
+    with new_database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(migrations.NewerDatabase, match=r"revision 9999, which a newer version"):
+        migrations.upgrade(new_database)
+
+
 def test_an_upgrade_that_fails_leaves_nothing(new_database: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise RuntimeError("out of luck")

@@ -9,18 +9,29 @@ from worker import database
 
 HEAD = "0005"
 
+_VERSIONS = Path(__file__).parent / "versions"
 _LOCK = 7_305_712_918  # any number that nothing else in this database locks
+
+
+class NewerDatabase(Exception):  # noqa: N818 - it reads as what it says
+    """The database is of a revision that this program does not know."""
 
 
 def upgrade(engine: sa.Engine) -> None:
     """Bring the schema to HEAD and its feature columns up to the catalogue.
 
     The workers do this when they start, since they alone know the catalogue. Any number of them may call it at once:
-    one of them works, the others wait for it.
+    one of them works, the others wait for it. Raises NewerDatabase.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        if _revision(connection) != HEAD:
+        revision = _revision(connection)
+        if revision and not any(_VERSIONS.glob(f"{revision}_*.py")):
+            raise NewerDatabase(
+                f"the database is of revision {revision}, which a newer version of this service has made: start that "
+                "one, or this one on a new volume"
+            )
+        if revision != HEAD:
             _migrate(connection)
         schema.synchronize(database.driver_connection(connection))
 
