@@ -1,21 +1,20 @@
-"""The published features: rows, one user, the summary.
-
-The columns are those of the views, whatever the catalogue has put there.
-"""
+"""The published features: rows, one user, the summary."""
 
 from http import HTTPStatus
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from api import answers, parameters, versions
 from api.operations import Answer, operation
-from api.parameters import LIMIT_DEFAULT, Flag, JobName, Page, Text, UserId
+from api.parameters import LIMIT_DEFAULT, Flag, JobName, OneOf, Page, Text, UserId
 from api.problems import Problem
+from api.rows import BY_ID, FOUND_MAX, SORTS, Rows
 from api.services import services
 from worker import explanations
 from worker.explanations import InputChanged, TooSlow
@@ -26,7 +25,10 @@ bp = Blueprint("features", __name__, url_prefix="/api/v1")
 # Each reads the dataset's files once: one at a time and process.
 _explaining = BoundedSemaphore()
 
-_FIRST_USER = -(1 << 63)
+_SEARCH = (
+    "a user's id, or how the name or the email begins, in either case; of more than"
+    f" {FOUND_MAX} names, or emails, the first in alphabetical order"
+)
 
 
 class _VersionQuery(TypedDict, total=False):
@@ -37,6 +39,8 @@ class _VersionQuery(TypedDict, total=False):
 
 
 class _RowsQuery(_VersionQuery, Page, total=False):
+    sort: Annotated[str, OneOf(SORTS)]
+    search: Annotated[Text, Field(description=_SEARCH)]
     user_id: UserId
 
 
@@ -54,7 +58,7 @@ _NO_VERSION = ("not_published", "unknown_version")
 @bp.get("/features")
 @operation(Answer(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION})
 def rows(query: _RowsQuery) -> Response:
-    """A page of users by id; the pages after it stay with its version, whatever is published meanwhile."""
+    """A page of users, by id unless sorted otherwise; the pages after it stay with its version."""
     limit = query.get("limit", LIMIT_DEFAULT)
     with services().engine.connect() as connection:
         if "cursor" in query:
@@ -63,10 +67,8 @@ def rows(query: _RowsQuery) -> Response:
                 raise parameters.invalid_cursor()
         else:
             job_id, after = _version(connection, query), None
-        condition, bound = ("user_id >= :bound", _FIRST_USER) if after is None else ("user_id > :bound", after)
-        if "user_id" in query:
-            condition, bound = "user_id = :bound", query["user_id"]
-        found = _rows(connection, job_id, condition, bound, limit + 1)
+        asked = Rows(connection, job_id, query.get("user_id"), query.get("search", "").strip())
+        found = asked.page(limit + 1, sort=query.get("sort", BY_ID), after=after)
     more = len(found) > limit
     next_cursor = parameters.pack_cursor(job_id, found[limit - 1]["user_id"]) if more else None
     return jsonify(items=found[:limit], next_cursor=next_cursor)
@@ -85,7 +87,7 @@ def user(user_id: UserId, query: _UserQuery) -> Response:
     """One user; with `explain=true` also the input lines behind each number."""
     with services().engine.connect() as connection:
         job_id = _version(connection, query)
-        found = _rows(connection, job_id, "user_id = :bound", user_id, 1)
+        found = Rows(connection, job_id, user_id).page(1)
         if not found:
             raise Problem(HTTPStatus.NOT_FOUND, "unknown_user", f"this version has no user {user_id}")
         try:
@@ -139,20 +141,3 @@ def _version(connection: sa.Connection, query: _VersionQuery) -> UUID:
             raise parameters.invalid("job", "a job belongs to one dataset: give one of the two")
         return versions.kept(connection, query["job"])
     return versions.published(connection, query.get("dataset", DEFAULT_DATASET))
-
-
-def _rows(connection: sa.Connection, job_id: UUID, condition: str, bound: int, limit: int) -> list[dict[str, Any]]:
-    names = ", ".join(
-        f'{"version" if name in versions.ABOUT else "row"}."{name}"' for name in versions.columns(connection)
-    )
-    found = connection.execute(
-        sa.text(
-            f"SELECT {names} FROM dataset_versions AS version JOIN user_feature_versions AS row USING (job_id)"
-            f" WHERE job_id = :job_id AND row.{condition} ORDER BY row.user_id LIMIT :limit"
-        ),
-        {"job_id": job_id, "bound": bound, "limit": limit},
-    )
-    rows = [dict(row) for row in found.mappings()]
-    if not rows:
-        versions.refuse_going(connection, job_id)
-    return rows

@@ -23,6 +23,7 @@ OF_WORKER_FOR_API = {
     "publications",
     "explanations",
     "uploads",
+    "indices",
 }
 
 

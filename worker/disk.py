@@ -6,6 +6,9 @@ from pathlib import Path
 # A twentieth of the disk, and of a large one no more than this.
 SHARE = 20
 
+# What jobs and indices leave of a large disk to the embedded database.
+LEFT_TO_DATABASE_BYTES_MAX = 128 << 20
+
 
 def is_nearly_full(directory: Path, *, reserve_bytes_max: int, expected_bytes: int = 0) -> bool:
     """Tell whether so many more bytes would leave less of the directory's disk than its reserve."""

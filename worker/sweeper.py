@@ -1,4 +1,5 @@
-"""The sweeper: `python -m worker.sweeper`. Re-rings queued jobs, takes back lost ones, drops old versions.
+"""The sweeper: `python -m worker.sweeper`. Re-rings queued jobs, takes back lost ones, drops old versions, indexes the
+published ones.
 
 Any number of sweepers may run: what each does is a transition that only one of them can make.
 """
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database, jobs, logs, presence, queue, schedule, spill, uploads, versions
+from worker import database, indices, jobs, logs, presence, queue, schedule, spill, uploads, versions
 from worker.job_log import JobLog
 from worker.jobs import QueueFull, Request
 from worker.settings import DEFAULT_DATASET, Settings
@@ -71,7 +72,7 @@ def _fire(engine: sa.Engine, app: Celery, settings: Settings, expression: str, j
 
 
 def keep_house(engine: sa.Engine, settings: Settings) -> None:
-    """Drop what nobody needs any more."""
+    """Drop what nobody needs any more, and make what is needed only after a publication."""
     for path in spill.remove_abandoned(settings.spill_dir):
         log.info("removed %s, which a worker has left behind", path)
     with engine.begin() as connection:
@@ -80,6 +81,7 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
         presence.forget_silent(connection)
     versions.drop_old(engine, settings.keep_versions)
     uploads.drop_leftovers(settings)
+    indices.make_missing(engine, settings)
 
 
 def main() -> None:

@@ -40,9 +40,6 @@ class Taken(Request):
 # Room and memory do not come back in a second.
 SHORTAGE_PAUSE_S = 5
 
-# What jobs leave of a large disk to the embedded database.
-LEFT_TO_DATABASE_BYTES_MAX = 128 << 20
-
 PUBLICATIONS = {"publish": publish.publish, "dry_run": publish.rehearse}
 
 
@@ -183,7 +180,7 @@ class Runner:
         directory = self.settings.state_dir
         if not self.settings.database_is_embedded:
             return
-        if disk.is_nearly_full(directory, reserve_bytes_max=LEFT_TO_DATABASE_BYTES_MAX):
+        if disk.is_nearly_full(directory, reserve_bytes_max=disk.LEFT_TO_DATABASE_BYTES_MAX):
             raise Transient(f"{directory} is nearly full; what is left is for the database to go on with", "disk_full")
 
     def _is_unchanged(self, job: Job, files: Dataset, lease: Lease) -> bool:

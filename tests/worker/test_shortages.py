@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from etl import pipeline, shortages
 from etl.errors import Transient
 from tests.conftest import InProcess
-from worker import disk, memory, tasks
+from worker import disk, memory
 from worker.tasks import Runner
 
 
@@ -122,7 +122,7 @@ def test_a_job_leaves_the_embedded_database_the_room_that_it_needs(
 
     def load_on_a_full_disk(*arguments: Any) -> None:
         monkeypatch.setattr(disk, "SHARE", 1)
-        monkeypatch.setattr(tasks, "LEFT_TO_DATABASE_BYTES_MAX", 1 << 60)
+        monkeypatch.setattr(disk, "LEFT_TO_DATABASE_BYTES_MAX", 1 << 60)
         loading(*arguments)
 
     monkeypatch.setattr(pipeline, stage, load_on_a_full_disk)
@@ -138,6 +138,6 @@ def test_a_job_leaves_the_embedded_database_the_room_that_it_needs(
 
 def test_a_database_elsewhere_has_a_disk_of_its_own(in_process: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "SHARE", 1)
-    monkeypatch.setattr(tasks, "LEFT_TO_DATABASE_BYTES_MAX", 1 << 60)
+    monkeypatch.setattr(disk, "LEFT_TO_DATABASE_BYTES_MAX", 1 << 60)
 
     assert in_process.run().state == "succeeded"
