@@ -19,7 +19,9 @@ RUN cd /opt/venv/lib/python3*/site-packages \
     # For compiling against Arrow and NumPy; nothing here compiles.
  && rm -rf pyarrow/include pyarrow/src numpy/_core/include numpy/_core/lib numpy/random/lib \
     # Arrow's RPC and its cloud file systems; tables are exported from memory.
- && rm -rf pyarrow/libarrow_flight.so* pyarrow/_flight*.so pyarrow/libarrow_s3.so* pyarrow/_s3fs*.so
+ && rm -rf pyarrow/libarrow_flight.so* pyarrow/_flight*.so pyarrow/libarrow_s3.so* pyarrow/_s3fs*.so \
+    # Of vizly the page needs echarts.min.js; its three-dimensional charts and maps nobody does.
+ && rm -rf vizly/assets/maps vizly/assets/echarts-gl.min.js
 
 FROM debian:trixie-slim
 RUN mkdir /etc/postgresql-common \

@@ -28,7 +28,7 @@ from worker.settings import Settings
 
 def create_app(settings: Settings) -> Flask:
     """Return the application; it opens no connection before the first request."""
-    app = Flask(__name__, static_folder=None)  # the dashboard has its own
+    app = Flask(__name__, static_folder=None)  # the page has its own
     app.json = IsoJSON(app)
     bodies.init_app(app)
     request_ids.init_app(app)
@@ -47,5 +47,5 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(openapi.bp)
     app.register_blueprint(uploads.bp)
     app.register_blueprint(health.bp)
-    app.register_blueprint(dashboard.bp)
+    dashboard.init_app(app)
     return app

@@ -13,7 +13,7 @@ from worker.settings import Settings
 
 # What a token does not close: whether the service is alive, and the page without its data. A browser sends no token for
 # a page, and the page is what asks for one.
-OPEN_ENDPOINTS = frozenset({"health.healthz", "health.readyz", "dashboard.page", "dashboard.static"})
+OPEN_ENDPOINTS = frozenset({"health.healthz", "health.readyz", "dashboard.page", "dashboard.asset"})
 
 # For every request; a view that takes more says so itself: request.max_content_length = ...
 REQUEST_BYTES_MAX = 64 * 1024

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 PATH = "/openapi.json"
 
 # What is for people: the page and its parts.
-PAGES = {"/", "/static/<path:filename>"}
+PAGES = {"/", "/static/<digest>/<name>"}
 
 
 @pytest.fixture
