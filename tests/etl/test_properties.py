@@ -47,6 +47,7 @@ def job_id(service: Service) -> UUID:
 
 
 # With CI set, hypothesis is deterministic by itself; otherwise it remembers what failed. It may shrink for 5 minutes.
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 @settings(
     max_examples=500,

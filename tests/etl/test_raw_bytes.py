@@ -21,6 +21,8 @@ from tests.conftest import ROOT, InProcess
 from tests.etl.conftest import Service, write
 from worker.settings import Settings
 
+pytestmark = pytest.mark.exhaustive
+
 PEAK_BYTES_MAX = 1 << 30
 
 VALID = {
