@@ -12,6 +12,7 @@ from api import (
     health,
     job_log,
     jobs,
+    metrics,
     openapi,
     problems,
     publications,
@@ -33,6 +34,7 @@ def create_app(settings: Settings) -> Flask:
     bodies.init_app(app)
     request_ids.init_app(app)
     services.init_app(app, settings)
+    metrics.init_app(app)
     problems.init_app(app)
     rates.init_app(app, settings)
     security.init_app(app, settings)
@@ -47,5 +49,6 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(openapi.bp)
     app.register_blueprint(uploads.bp)
     app.register_blueprint(health.bp)
+    app.register_blueprint(metrics.bp)
     dashboard.init_app(app)
     return app

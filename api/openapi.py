@@ -65,8 +65,8 @@ def document() -> Response:
 
 def describe(app: Flask) -> dict[str, Any]:
     """Return the description of every view that declares what it answers."""
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-    spec = APISpec("Experiment ETL", project["version"], "3.1.0", info={"description": project["description"]})
+    about = project()
+    spec = APISpec("Experiment ETL", about["version"], "3.1.0", info={"description": about["description"]})
     with app.app_context():
         settings = services().settings
     token = settings.api_token is not None
@@ -94,6 +94,12 @@ def describe(app: Flask) -> dict[str, Any]:
             },
         )
     return spec.to_dict()
+
+
+def project() -> dict[str, Any]:
+    """What pyproject.toml says of the project."""
+    about: dict[str, Any] = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    return about
 
 
 def path_of(rule: Rule) -> str:

@@ -114,6 +114,10 @@ start_alone() {
 start_api() {
   unset PYTHONPATH
   raise_oom_score 200
+  # Where its processes count requests together (api/metrics.py): what is there is of processes that are gone.
+  export PROMETHEUS_MULTIPROC_DIR=$RUN_DIR/metrics
+  rm -rf "$PROMETHEUS_MULTIPROC_DIR"
+  mkdir "$PROMETHEUS_MULTIPROC_DIR"
   exec setpriv --pdeathsig TERM gunicorn --config api/gunicorn_config.py api.wsgi:app
 }
 

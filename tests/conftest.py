@@ -281,9 +281,10 @@ class Programs:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "gunicorn", "--config", "api/gunicorn_config.py", "api.wsgi:app"]
-        own = {"API_BIND": f"127.0.0.1:{port}"} | environment
-        log = self.settings.state_dir / "api.log"
+        log, metrics = self.settings.state_dir / "api.log", self.settings.state_dir / "metrics"
         log.parent.mkdir(exist_ok=True)
+        metrics.mkdir(exist_ok=True)  # as in scripts/start.sh
+        own = {"API_BIND": f"127.0.0.1:{port}", "PROMETHEUS_MULTIPROC_DIR": str(metrics)} | environment
         with (
             log.open("wb") as output,
             running(command, cwd=ROOT, env=self._environment() | own, stdout=output, stderr=output) as process,

@@ -517,6 +517,83 @@ def old_without_version(connection: sa.Connection, table: str, keep: int) -> lis
     return list(rows.scalars())
 
 
+# --- what all jobs came to
+
+
+def count(connection: sa.Connection, *, limit: int = 10_000) -> None:
+    """Add jobs that have ended to the totals; each is added once, whoever else counts."""
+    connection.execute(_COUNT, {"limit": limit, "bounds_ms": list(STAGE_BOUNDS_MS)})
+
+
+def totals(connection: sa.Connection) -> list[tuple[str, dict[str, str], float]]:
+    """Return name, labels and value of each total, also of jobs that were not counted yet: none ever becomes less.
+
+    `jobs` by state, outcome and error; `lines` by what became of them; `rejections` by code; `stage_ms` by stage; and
+    `stages` by stage and `le`, the least of STAGE_BOUNDS_MS that is not below their duration. An unchanged job has read
+    no lines.
+    """
+    return [
+        (row.name, row.labels, row.value) for row in connection.execute(_TOTALS, {"bounds_ms": list(STAGE_BOUNDS_MS)})
+    ]
+
+
+def unfinished(connection: sa.Connection) -> tuple[int, int, float]:
+    """Return how many jobs wait and run, and for how many seconds the oldest has been waiting."""
+    queued, running, age_s = connection.execute(_UNFINISHED).one()
+    return queued, running, age_s
+
+
+STAGE_BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 1_800_000)
+
+_NUMBERS = """
+    files AS (SELECT json_array_elements(inputs) AS file FROM ended WHERE outcome IS DISTINCT FROM 'unchanged'),
+    stages AS (SELECT key AS stage, CAST(value AS float) AS ms FROM ended, jsonb_each_text(timings_ms)),
+    numbers (name, labels, value) AS (
+        SELECT 'jobs', jsonb_build_object(
+            'state', state, 'outcome', coalesce(outcome, ''), 'error', coalesce(error_code, '')
+        ), 1 FROM ended
+        UNION ALL
+        SELECT 'lines', jsonb_build_object('outcome', what), CAST(file ->> what AS float)
+        FROM files, unnest(ARRAY['read', 'accepted', 'duplicate', 'rejected']) AS what
+        UNION ALL
+        SELECT 'rejections', jsonb_build_object('code', key), CAST(value AS float)
+        FROM files, json_each_text(file -> 'codes')
+        UNION ALL
+        SELECT 'stage_ms', jsonb_build_object('stage', stage), ms FROM stages
+        UNION ALL
+        SELECT 'stages', jsonb_build_object('stage', stage, 'le', coalesce(CAST((
+            SELECT min(bound) FROM unnest(CAST(:bounds_ms AS float[])) AS bound WHERE bound >= ms
+        ) AS text), 'Infinity')), 1 FROM stages
+    )
+"""
+_ENDED = "state, outcome, error_code, inputs, timings_ms"
+# In one order, so that two who count do not wait for each other.
+_COUNT = sa.text(f"""
+    WITH ended AS (
+        UPDATE jobs SET counted = true WHERE id IN (
+            SELECT id FROM jobs WHERE finished_at IS NOT NULL AND NOT counted
+            LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+        ) RETURNING {_ENDED}
+    ), {_NUMBERS}
+    INSERT INTO totals (name, labels, value)
+    SELECT name, labels, sum(value) FROM numbers GROUP BY name, labels ORDER BY name, labels
+    ON CONFLICT (name, labels) DO UPDATE SET value = totals.value + excluded.value
+""")
+_TOTALS = sa.text(f"""
+    WITH ended AS (SELECT {_ENDED} FROM jobs WHERE finished_at IS NOT NULL AND NOT counted), {_NUMBERS}
+    SELECT name, labels, sum(value) AS value
+    FROM (SELECT name, labels, value FROM numbers UNION ALL SELECT name, labels, value FROM totals) AS every
+    GROUP BY name, labels ORDER BY name, labels
+""")
+_UNFINISHED = sa.text("""
+    SELECT queued, (SELECT count(*) FROM jobs WHERE state = 'running') AS running, age_s
+    FROM (
+        SELECT count(*) AS queued, CAST(coalesce(extract(epoch FROM now() - min(created_at)), 0) AS float) AS age_s
+        FROM jobs WHERE state = 'queued'
+    ) AS waiting
+""")
+
+
 # --- transitions out of `running`
 
 # An attempt that ends like this waits, and the next one twice as long, so that what was away can come back.

@@ -79,6 +79,7 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
         if not database.is_prepared(connection):
             return
         presence.forget_silent(connection)
+        jobs.count(connection)
     versions.drop_old(engine, settings.keep_versions)
     uploads.drop_leftovers(settings)
     indices.make_missing(engine, settings)

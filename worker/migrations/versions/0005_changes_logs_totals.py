@@ -1,4 +1,4 @@
-"""Which transaction has changed a job last, so that who listens reads nothing else; and what was logged about a job."""
+"""Which transaction has changed a job last, for those who listen; what was logged about a job; what all came to."""
 
 from alembic import op
 
@@ -38,4 +38,15 @@ def upgrade() -> None:
             message text NOT NULL,
             PRIMARY KEY (job_id, id)
         );
+
+        ALTER TABLE jobs ADD COLUMN counted boolean NOT NULL DEFAULT false;
+        COMMENT ON COLUMN jobs.counted IS 'false -> true when the sweeper has added the ended job to totals';
+        CREATE INDEX jobs_uncounted ON jobs (id) WHERE finished_at IS NOT NULL AND NOT counted;
+        CREATE TABLE totals (
+            name text NOT NULL,
+            labels jsonb NOT NULL,
+            value double precision NOT NULL,
+            PRIMARY KEY (name, labels)
+        );
+        COMMENT ON TABLE totals IS 'What all counted jobs came to. It only grows, whatever is dropped';
     """)
