@@ -14,6 +14,8 @@ RUN python3 -m venv /opt/venv \
  && /opt/venv/bin/pip check \
  && /opt/venv/bin/pip uninstall --yes pip
 RUN cd /opt/venv/lib/python3*/site-packages \
+    # Of Swagger UI two files are served (api/docs.py).
+ && find flask_swagger_ui/dist -type f ! -name swagger-ui.css ! -name swagger-ui-bundle.js ! -name LICENSE -delete \
     # The packages' own tests.
  && find . -type d -name tests -prune -exec rm -r {} + \
     # For compiling against Arrow and NumPy; nothing here compiles.

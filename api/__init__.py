@@ -7,6 +7,7 @@ from api import (
     dashboard,
     datasets,
     diff,
+    docs,
     events,
     features,
     health,
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(datasets.bp)
     app.register_blueprint(publications.bp)
     app.register_blueprint(openapi.bp)
+    app.register_blueprint(docs.bp)
     app.register_blueprint(uploads.bp)
     app.register_blueprint(health.bp)
     app.register_blueprint(metrics.bp)

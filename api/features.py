@@ -56,7 +56,7 @@ _NO_VERSION = ("not_published", "unknown_version")
 
 
 @bp.get("/features")
-@operation(Answer(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION})
+@operation(Answer(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION}, limit=1)
 def rows(query: _RowsQuery) -> Response:
     """A page of users, by id unless sorted otherwise; the pages after it stay with its version."""
     limit = query.get("limit", LIMIT_DEFAULT)

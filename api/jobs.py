@@ -32,7 +32,7 @@ Accepted = tuple[Response, int, dict[str, str]]
 class JobRequest(TypedDict, total=False):
     """What a job is asked to do; what is not said comes from the settings."""
 
-    dataset: Annotated[str, Field(description="a dataset's name")]
+    dataset: Annotated[str, Field(description="a dataset's name", examples=["default"])]
     mode: Annotated[str, OneOf(jobs.MODES)]
     engine: Annotated[str, OneOf(ENGINES)]
     force: Annotated[bool, Field(description="true or false")]
@@ -96,6 +96,7 @@ def retry(job_id: JobId, headers: _Key, body: Nothing) -> Accepted:  # noqa: ARG
 @operation(
     Answer(job_answer.Job, HTTPStatus.ACCEPTED, (_LOCATION,)),
     problems={HTTPStatus.NOT_FOUND: ("unknown_job",), HTTPStatus.CONFLICT: ("already_finished",)},
+    job_id=parameters.EXAMPLE_WAITING,
 )
 def cancel(job_id: JobId, body: Nothing) -> Accepted:  # noqa: ARG001 - that it is nothing is checked
     """End a job at once; an attempt that is at work stops within two seconds, and publishes nothing."""
@@ -148,7 +149,7 @@ class _NewestQuery(Page, total=False):
 
 
 @bp.get("")
-@operation(Answer(job_answer.Jobs))
+@operation(Answer(job_answer.Jobs), limit=1)
 def newest(query: _NewestQuery) -> Response:
     """A page of jobs, newest first."""
     limit = query.get("limit", LIMIT_DEFAULT)

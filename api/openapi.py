@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, Response, current_app, json
 from pydantic import TypeAdapter
 from werkzeug.routing import Rule
 
-from api import answers
+from api import answers, examples
 from api.operations import NOTHING, Answer, Header, Operation, Shape, described
 from api.security import OPEN_ENDPOINTS
 from api.services import services
@@ -75,7 +75,10 @@ def describe(app: Flask) -> dict[str, Any]:
         spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     declared = dict(_declared(app))
     schemas = _schemas(spec, declared)
+    answered = examples.answered()
     for (path, method), (endpoint, summary, operation) in declared.items():
+        is_open = endpoint in OPEN_ENDPOINTS
+        curl = examples.curl(method, path, operation, token=token and not is_open)
         spec.path(
             path,
             operations={
@@ -83,11 +86,13 @@ def describe(app: Flask) -> dict[str, Any]:
                     "operationId": endpoint,
                     "tags": [endpoint.partition(".")[0]],
                     "summary": summary,
-                    "security": [{"token": []}] if token and endpoint not in OPEN_ENDPOINTS else [],
+                    "description": f"```sh\n{curl}\n```",
+                    "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl}],
+                    "security": [{"token": []}] if token and not is_open else [],
                     "parameters": list(_parameters(operation)),
                     **({"requestBody": _body(operation.body)} if operation.body else {}),
                     **({"requestBody": _FILES} if operation.takes_files else {}),
-                    "responses": _answers(operation, schemas)
+                    "responses": _answers(operation, schemas, answered.get(endpoint))
                     | _problems(operation, endpoint, path, token, common if path.startswith("/api/") else {})
                     | _OF_THE_SERVER,
                 }
@@ -144,11 +149,14 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 
 
 def _body(shape: Shape) -> dict[str, Any]:
-    return {"required": "required" in shape.schema, "content": {"application/json": {"schema": shape.schema}}}
+    content = {"schema": shape.schema, "example": examples.values(shape.schema)}
+    return {"required": "required" in shape.schema, "content": {"application/json": content}}
 
 
-def _answers(operation: Operation, schemas: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
-    found = {}
+def _answers(
+    operation: Operation, schemas: Mapping[Any, dict[str, Any]], example: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for answer in operation.answers:
         content: dict[str, Any] = {"application/json": {"schema": schemas[answer.shape]}} if answer.shape else {}
         if media_type := "text/csv" if answer.csv else answer.text:
@@ -158,6 +166,8 @@ def _answers(operation: Operation, schemas: Mapping[Any, dict[str, Any]]) -> dic
             "headers": _headers(answer.headers),
             **({"content": content} if content else {}),
         }
+    if example:
+        found[example["status"]]["content"][example["type"]]["example"] = example["body"]
     return found
 
 

@@ -4,7 +4,7 @@ The same declaration checks the request and makes its part of /openapi.json, so 
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from http import HTTPStatus
 from inspect import get_annotations
@@ -86,6 +86,7 @@ class Operation:
     body: Shape | None = None
     takes_files: bool = False
     is_checked: bool = True
+    example: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of the view. Raises Problem."""
@@ -102,13 +103,17 @@ class Operation:
 
 
 def operation(
-    *answers: Answer, problems: Mapping[HTTPStatus, tuple[str, ...]] | None = None, takes_files: bool = False
+    *answers: Answer,
+    problems: Mapping[HTTPStatus, tuple[str, ...]] | None = None,
+    takes_files: bool = False,
+    **example: Any,
 ) -> Callable[[View], Callable[..., Any]]:
     """Check each request against the view's signature, and note what the view answers.
 
     The types of the arguments `query`, `headers` and `body` are TypedDicts of what may be there; the other arguments
     are those of the path. A view without `query` takes no query parameters; one that
-    `takes_files` reads its body itself.
+    `takes_files` reads its body itself. `example` are values for the example (api/examples.py) that the types have not
+    themselves: of the path, and of query parameters, which it leaves out otherwise.
     """
 
     def declare(view: View) -> Callable[..., Any]:
@@ -122,6 +127,7 @@ def operation(
             headers=Shape(types[_HEADERS]) if _HEADERS in types else NOTHING,
             body=Shape(types[_BODY]) if _BODY in types else None,
             takes_files=takes_files,
+            example=example,
         )
 
         @wraps(view)

@@ -24,6 +24,9 @@ from worker.settings import DATASET_NAME
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
 
+# The jobs of the examples: one that is published, and one that waits.
+EXAMPLE_JOB, EXAMPLE_WAITING = "01a20449-f952-713d-883d-a11aba2a7acc", "01a2044a-0c3e-7f52-9d0b-6a1f52c0b7e4"
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -133,8 +136,10 @@ DatasetName = Annotated[
 JobName = Annotated[
     str, StringConstraints(pattern=r"^[^\x00]*$"), Field(description="a job's id", json_schema_extra={"format": "uuid"})
 ]
-JobId = Annotated[UUID, BeforeValidator(job_id), Field(description="a job's id")]
-UserId = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63, description="a 64-bit whole number"), WHOLE_NUMBER]
+JobId = Annotated[UUID, BeforeValidator(job_id), Field(description="a job's id", examples=[EXAMPLE_JOB])]
+UserId = Annotated[
+    int, Field(ge=-(1 << 63), lt=1 << 63, description="a 64-bit whole number", examples=[3]), WHOLE_NUMBER
+]
 Flag = Annotated[bool, Field(description="true or false"), _read("true|false", lambda text: text == "true")]
 Limit = Annotated[
     int,

@@ -46,11 +46,15 @@ def _job_id(value: Any) -> UUID:
         raise ValueError(value) from error
 
 
-KnownName = Annotated[str, BeforeValidator(_dataset), Field(description="a dataset's name")]
+KnownName = Annotated[str, BeforeValidator(_dataset), Field(description="a dataset's name", examples=["default"])]
 
 
 class PublicationRequest(TypedDict):
-    job_id: Annotated[UUID, BeforeValidator(_job_id), Field(description="the id of a job whose version is kept")]
+    job_id: Annotated[
+        UUID,
+        BeforeValidator(_job_id),
+        Field(description="the id of a job whose version is kept", examples=[parameters.EXAMPLE_JOB]),
+    ]
 
 
 _Condition = TypedDict(

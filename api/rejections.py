@@ -30,7 +30,9 @@ class _Query(Page, total=False):
 
 
 @bp.get("/<job_id>/rejections")
-@operation(Answer(answers.Rejections, csv=True), problems={HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_version")})
+@operation(
+    Answer(answers.Rejections, csv=True), problems={HTTPStatus.NOT_FOUND: ("unknown_job", "unknown_version")}, limit=1
+)
 def rejections(job_id: JobId, query: _Query) -> Response:
     """The lines and items that did not count, in the order of the files and their lines."""
     if request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv":

@@ -11,9 +11,20 @@ from api.parameters import not_json
 from api.problems import Problem
 from worker.settings import Settings
 
-# What a token does not close: whether the service is alive, and the page without its data. A browser sends no token for
-# a page, and the page is what asks for one.
-OPEN_ENDPOINTS = frozenset({"health.healthz", "health.readyz", "dashboard.page", "dashboard.asset"})
+# What a token does not close: whether the service is alive, and the pages without data. A browser sends no token for a
+# page, and the page is what asks for one. What may be asked is on one of them, so its description is open as well: it
+# holds nothing of this installation, and anybody can have the program.
+OPEN_ENDPOINTS = frozenset(
+    {
+        "health.healthz",
+        "health.readyz",
+        "dashboard.page",
+        "dashboard.asset",
+        "docs.page",
+        "docs.asset",
+        "openapi.document",
+    }
+)
 
 # For every request; a view that takes more says so itself: request.max_content_length = ...
 REQUEST_BYTES_MAX = 64 * 1024

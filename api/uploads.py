@@ -72,6 +72,7 @@ def _too_long(_error: RequestEntityTooLarge) -> Response:
         HTTPStatus.INSUFFICIENT_STORAGE: ("disk_full",),
     },
     takes_files=True,
+    name="lab",
 )
 def upload(name: DatasetName) -> tuple[Response, HTTPStatus]:
     """Take the three files, and make them the dataset once all of them are there."""

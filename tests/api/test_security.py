@@ -14,7 +14,7 @@ from tests.conftest import InProcess
 TOKEN = uuid4().hex
 
 # What a stranger may see where a token is set: whether the service is alive, what may be asked, the page without data.
-OPEN = {"/healthz", "/readyz", "/", "/static/<digest>/<name>"}
+OPEN = {"/healthz", "/readyz", "/", "/static/<digest>/<name>", "/docs", "/docs/<version>/<name>", "/openapi.json"}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_every_route_but_those_for_strangers_wants_the_token(guarded: FlaskClien
 
 def test_a_new_route_is_closed_wherever_it_is(client_with: ClientWith) -> None:
     client = client_with(api_token=TOKEN)
-    paths = ("/openapi.json", "/docs", "/metrics", "/health")
+    paths = ("/new", "/docs/new", "/metrics/new", "/health")
     for path in paths:
         client.application.add_url_rule(path, path, lambda: "secret")
 
