@@ -72,7 +72,10 @@ ENV PATH=/opt/venv/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin \
     PGUSER=etl
 RUN setpriv --reuid etl --regid etl --clear-groups scripts/service/cluster.sh >/tmp/cluster \
  && mv /tmp/cluster cluster.tar.zst
+# The version is pyproject.toml's; a test compares.
 LABEL org.opencontainers.image.title="Experiment ETL" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.description="CSV exports of a lab in, features in Postgres out"
 USER etl
 EXPOSE 8000

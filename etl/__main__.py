@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ exit status: 0 the features are derived; 1 the files cannot be used, and nothing
 
 Rejected lines are counted and listed: --rejections writes all of them, with file, line, column and reason."""
 
+_ROOT = Path(__file__).parents[1]
 _SUFFIXES = (".parquet", ".csv")
 _SHOWN = 10
 
@@ -64,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    parser.add_argument("--version", action="version", version=f"{project['name']} {project['version']}")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--out", type=_path, metavar="FILE", help="write a row per user there: .parquet or .csv")
     parser.add_argument("--rejections", type=_path, metavar="FILE", help="write all rejections: .parquet or .csv")

@@ -294,7 +294,9 @@ say_what_next() {
   local base='' as=''
   [[ $port == 8000 ]] || base="BASE_URL=http://127.0.0.1:$port "
   [[ -z ${EXPERIMENT_ETL_NAME:-} ]] || as="EXPERIMENT_ETL_NAME=$EXPERIMENT_ETL_NAME "
-  say "Experiment ETL is ready at http://127.0.0.1:$port, $1."
+  local version
+  version=$(sed -nE 's/^version = "(.*)"/\1/p' "$checkout/pyproject.toml")
+  say "Experiment ETL $version is ready at http://127.0.0.1:$port, $1."
   say "Next: ${base}scripts/trigger_etl.sh, then ${as}scripts/show_results.sh; ${as}scripts/stop.sh ends it."
 }
 
