@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lint and types, the shell scripts too, and README.md's tables; before a release, what the image is made of.
+# Format, lint and types, the shell scripts too, and the tables in docs/input.md; before a release, what the image is made of.
 # Changes nothing unless told to; ends non-zero at the first finding.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,9 +8,9 @@ if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
   cat <<'USAGE'
 usage: scripts/check.sh [--fix | --release [--offline]]
 
-Runs ruff format, ruff, mypy --strict and shellcheck, and compares README.md with the contract.
+Runs ruff format, ruff, mypy --strict and shellcheck, and compares docs/input.md with the contract.
 
-  --fix      lets ruff mend what it can first, and writes README.md's tables
+  --fix      lets ruff mend what it can first, and writes the tables in docs/input.md
   --release  only this: builds the image, writes what it holds to build/sbom/image.json (CycloneDX), and asks the package
              index, PyPI's advisories and Debian's archive whether anything of it is withdrawn or vulnerable. Ends 1 when
              something is, and 2 when one of them could not be asked: who releases must not take silence for an answer
@@ -33,11 +33,11 @@ fi
 if [[ "${1:-}" == --fix ]]; then
   "$bin/ruff" check --fix --quiet .
   "$bin/ruff" format --quiet .
-  "$bin/python" -m scripts.readme
+  "$bin/python" -m scripts.tables
 fi
 "$bin/ruff" format --check .
 "$bin/ruff" check .
 "$bin/mypy"
-"$bin/python" -m scripts.readme --check
+"$bin/python" -m scripts.tables --check
 MYPYPATH=scripts/service "$bin/mypy" scripts/service/*.py
 "$bin/shellcheck" --external-sources scripts/*.sh .ci/run

@@ -1,5 +1,5 @@
 -- The published features, as scripts/show_results.sh prints them. Some names are shortened here to fit a
--- screen; the views have more columns and the names that README.md explains.
+-- screen; the views have more columns and the names that docs/features.md explains.
 
 \pset null -
 \pset linestyle unicode

@@ -25,7 +25,7 @@ main() {
   esac
   (($# <= 1)) || misused "one file at most"
   local sql=${1:-$here/results.sql}
-  [[ -f $sql && -r $sql ]] || die "cannot read $sql: it is to be a file with SQL"
+  [[ -r $sql && ! -d $sql ]] || die "cannot read $sql: it is to be a file with SQL"
   refuse_absent_service
 
   in_service psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --pset pager=off <"$sql" \

@@ -1,4 +1,4 @@
-"""The README says what the code does: its tables, its settings, its codes."""
+"""README and docs/input.md say what the code does: tables, settings, codes."""
 
 import os
 import re
@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from etl.contract import CODES, FileCode, ItemCode, LineCode
-from scripts import readme
+from scripts import tables
 from tests.conftest import ROOT
 from worker.settings import Settings
 
 TEXT = (ROOT / "README.md").read_text()
+INPUT = tables.PAGE.read_text()
 
 # What reads the environment beside worker/settings.py.
 READERS = [ROOT / "api/gunicorn_config.py", ROOT / "supervisord.conf", *sorted((ROOT / "scripts").rglob("*.sh"))]
@@ -37,18 +38,20 @@ def _settings_listed() -> set[str]:
 
 
 def test_the_tables_of_the_contract_are_up_to_date() -> None:
-    assert readme.written(TEXT) == TEXT, "scripts/check.sh --fix writes them"
+    assert tables.written(INPUT) == INPUT, "scripts/check.sh --fix writes them"
 
 
 def test_a_table_that_is_not_up_to_date_is_shown_and_mended(tmp_path: Path) -> None:
-    old = re.sub(r"(?m)^\| `truncated` .*\n", "", TEXT)
+    old = re.sub(r"(?m)^\| `truncated` .*\n", "", INPUT)
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "readme.py").write_bytes(Path(readme.__file__).read_bytes())
-    (tmp_path / "README.md").write_text(old)
+    (tmp_path / "scripts" / "tables.py").write_bytes(Path(tables.__file__).read_bytes())
+    page = tmp_path / "docs/input.md"
+    page.parent.mkdir()
+    page.write_text(old)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "scripts.readme", *arguments],
+            [sys.executable, "-m", "scripts.tables", *arguments],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -58,15 +61,15 @@ def test_a_table_that_is_not_up_to_date_is_shown_and_mended(tmp_path: Path) -> N
     checked = run("--check")
     assert checked.returncode == 1
     assert "+| `truncated` | line |" in checked.stdout
-    assert (tmp_path / "README.md").read_text() == old
+    assert page.read_text() == old
     assert run().returncode == 0
-    assert (tmp_path / "README.md").read_text() == TEXT
+    assert page.read_text() == INPUT
     assert run("--check").returncode == 0
 
 
-def test_a_readme_without_a_place_for_a_table_is_refused() -> None:
+def test_a_page_without_a_place_for_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no place for the codes"):
-        readme.written(TEXT.replace("<!-- end of codes -->", ""))
+        tables.written(INPUT.replace("<!-- end of codes -->", ""))
 
 
 def test_every_code_has_a_sentence_and_an_example() -> None:
@@ -74,8 +77,8 @@ def test_every_code_has_a_sentence_and_an_example() -> None:
     for code, meaning in CODES.items():
         assert meaning.sentence, code
         assert meaning.example, code
-        assert f"| `{code}` |" in TEXT
-        assert f"| {meaning.sentence} | {meaning.example} |" in TEXT
+        assert f"| `{code}` |" in INPUT
+        assert f"| {meaning.sentence} | {meaning.example} |" in INPUT
 
 
 def test_every_code_is_expected_by_a_test() -> None:

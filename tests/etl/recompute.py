@@ -1,4 +1,4 @@
-"""The result of a dataset, computed a second time from README.md alone: slow, plain, and without anything of etl."""
+"""A dataset's result, computed again from docs/input.md and docs/features.md alone: slow, without anything of etl."""
 
 import gzip
 import re

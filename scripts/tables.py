@@ -1,4 +1,4 @@
-"""Write the tables of README.md that the contract declares."""
+"""Write the tables of docs/input.md that the contract declares."""
 
 import argparse
 import difflib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etl.contract import CODES, TABLES, Column, FileCode, ItemCode, LineCode, Table
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs/input.md"
 
 _TYPES = {
     "integer": "whole number of 64 bits",
@@ -21,28 +21,28 @@ _KINDS = {FileCode: "file", LineCode: "line", ItemCode: "item"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.readme", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 and the difference if any")
     check = parser.parse_args().check
-    old = README.read_text()
+    old = PAGE.read_text()
     new = written(old)
     if check:
         sys.stdout.writelines(
-            difflib.unified_diff(old.splitlines(True), new.splitlines(True), "README.md", "etl/contract.py")
+            difflib.unified_diff(old.splitlines(True), new.splitlines(True), "docs/input.md", "etl/contract.py")
         )
         return int(old != new)
-    README.write_text(new)
+    PAGE.write_text(new)
     return 0
 
 
 def written(text: str) -> str:
-    """Return the README's text with the tables that the contract declares. Raises ValueError where one has no place."""
+    """Return the page's text with the tables that the contract declares. Raises ValueError where one has no place."""
     for name, table in (("columns", _columns), ("codes", _codes)):
-        begin, end = f"<!-- {name}: written by scripts/readme.py -->", f"<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: written by scripts/tables.py -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)
         if not found:
-            raise ValueError(f"README.md has no place for the {name}: {begin} ... {end}")
+            raise ValueError(f"docs/input.md has no place for the {name}: {begin} ... {end}")
         text = "\n".join([before + begin, "", *table(), "", end + after])
     return text
 
