@@ -3,6 +3,7 @@
 from flask import Flask
 
 from api import (
+    assets,
     bodies,
     dashboard,
     datasets,
@@ -30,7 +31,7 @@ from worker.settings import Settings
 
 def create_app(settings: Settings) -> Flask:
     """Return the application; it opens no connection before the first request."""
-    app = Flask(__name__, static_folder=None)  # the page has its own
+    app = Flask(__name__, static_folder=None)  # api/assets.py instead
     app.json = IsoJSON(app)
     bodies.init_app(app)
     request_ids.init_app(app)
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> Flask:
     problems.init_app(app)
     rates.init_app(app, settings)
     security.init_app(app, settings)
+    assets.init_app(app)
     app.register_blueprint(jobs.bp)
     app.register_blueprint(rejections.bp)
     app.register_blueprint(events.bp)
@@ -52,5 +54,6 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(uploads.bp)
     app.register_blueprint(health.bp)
     app.register_blueprint(metrics.bp)
-    dashboard.init_app(app)
+    app.register_blueprint(dashboard.bp)
+    app.register_blueprint(assets.bp)
     return app

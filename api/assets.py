@@ -1,4 +1,4 @@
-"""The files that the page is made of, in memory: named by a digest of all their content, and compressed once.
+"""The files that the pages are made of, in memory: named by a digest of all their content, and compressed once.
 
 Every address begins with the digest, so a browser may keep what it has for good, modules find each other by their
 relative names, and a page never meets parts of another release.
@@ -9,10 +9,22 @@ import hashlib
 import mimetypes
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
+from flask import Blueprint, Flask, Response, current_app, request
+from werkzeug.exceptions import NotFound
+
+bp = Blueprint("assets", __name__, url_prefix="/static")
+
+_EXTENSION = "assets"
 _STATIC = Path(__file__).parent / "static"
+# Files that are in wheels. The packages themselves are not imported.
+_OF_WHEELS = {
+    "vizly": ("assets/echarts.min.js",),  # Apache ECharts, as released
+    "flask_swagger_ui": ("dist/swagger-ui.css", "dist/swagger-ui-bundle.js"),
+}
 _DIGEST_CHARS = 16
 
 
@@ -49,15 +61,42 @@ class Assets:
         return [name for name in self._by_name if name.endswith(suffix)]
 
 
-def load() -> Assets:
-    """Read the page's own files, and the library that draws its charts."""
-    own = [Asset(path.name, path.read_bytes()) for path in sorted(_STATIC.iterdir()) if path.is_file()]
-    return Assets([*own, Asset("echarts.min.js", _echarts().read_bytes())])
+def init_app(app: Flask) -> None:
+    """Read the files, and let templates say `static('NAME')`."""
+    paths = [*sorted(path for path in _STATIC.iterdir() if path.is_file()), *_of_wheels()]
+    assets = Assets([Asset(path.name, path.read_bytes()) for path in paths])
+    app.extensions[_EXTENSION] = assets
+    app.add_template_global(lambda name: f"{bp.url_prefix}/{assets.digest}/{name}", "static")
 
 
-def _echarts() -> Path:
-    """Where the wheel of vizly has Apache ECharts, as released; the package itself is not imported."""
-    found = find_spec("vizly")
-    if not found or not found.origin:
-        raise ModuleNotFoundError("vizly, which holds echarts.min.js, is not installed")
-    return Path(found.origin).parent / "assets" / "echarts.min.js"
+def _of_wheels() -> list[Path]:
+    found: list[Path] = []
+    for package, names in _OF_WHEELS.items():
+        spec = find_spec(package)
+        if not spec or not spec.origin:
+            raise ModuleNotFoundError(f"{package}, which holds {', '.join(names)}, is not installed")
+        found += [Path(spec.origin).parent / name for name in names]
+    return found
+
+
+def all_assets() -> Assets:
+    found: Assets = current_app.extensions[_EXTENSION]
+    return found
+
+
+@bp.get("/<digest>/<name>")
+def show(digest: str, name: str) -> Response:
+    """A file, for good; 404 for one of another release."""
+    found = all_assets().get(name) if digest == all_assets().digest else None
+    if not found:
+        raise NotFound
+    response = _encoded(found)
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    response.vary.add("Accept-Encoding")
+    return response
+
+
+def _encoded(asset: Asset) -> Response:
+    if request.accept_encodings["gzip"] > 0:
+        return Response(asset.gzipped, HTTPStatus.OK, {"Content-Encoding": "gzip"}, mimetype=asset.media_type)
+    return Response(asset.content, mimetype=asset.media_type)

@@ -19,9 +19,8 @@ OPEN_ENDPOINTS = frozenset(
         "health.healthz",
         "health.readyz",
         "dashboard.page",
-        "dashboard.asset",
+        "assets.show",
         "docs.page",
-        "docs.asset",
         "openapi.document",
     }
 )

@@ -14,7 +14,7 @@ from tests.conftest import InProcess
 TOKEN = uuid4().hex
 
 # What a stranger may see where a token is set: whether the service is alive, what may be asked, the page without data.
-OPEN = {"/healthz", "/readyz", "/", "/static/<digest>/<name>", "/docs", "/docs/<version>/<name>", "/openapi.json"}
+OPEN = {"/healthz", "/readyz", "/", "/static/<digest>/<name>", "/docs", "/openapi.json"}
 
 
 @pytest.fixture
