@@ -8,8 +8,8 @@ if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
 usage: scripts/test.sh [pytest arguments]
 Runs every test: `scripts/test.sh tests/etl -k tie` runs some. Real Postgres and Redis servers are started on Unix
 sockets in a temporary folder; where their packages are missing and apt may be used, they are installed. The container
-tests need a Docker engine and the Spark tests Java: without one they are skipped, and with CI=true they fail. Faults are
-injected by scripts/faults.sh.
+tests need a Docker engine, the Spark tests Java and those of the page Chromium: without one they are skipped, and with
+CI=true they fail. Faults are injected by scripts/faults.sh.
 EOF
   exit 0
 fi
@@ -17,7 +17,10 @@ fi
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
-(($#)) || command -v java >/dev/null || missing+=(default-jre-headless) # without arguments: with the Spark tests
+if ((!$#)); then # without arguments: with the tests of the page and those on Spark
+  command -v chromium >/dev/null || missing+=(chromium fonts-liberation)
+  command -v java >/dev/null || missing+=(default-jre-headless)
+fi
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 if ((${#missing[@]})); then
   echo "scripts/test.sh: installing ${missing[*]}" >&2
@@ -31,7 +34,9 @@ pytest=("$(scripts/venv.sh)/bin/python" -m pytest)
 if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
-"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not container and not faults and not spark'
+"${pytest[@]}" --numprocesses auto --dist worksteal -m 'not browser and not container and not faults and not spark'
+# In one process: each would start the whole service.
+"${pytest[@]}" -m browser
 # In one process: each would start a cluster.
 "${pytest[@]}" -m spark
 # One after the other: they share the engine, and the scripts' own names.

@@ -47,7 +47,7 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def _fast_directory() -> str:
+def fast_directory() -> str:
     """Memory, where there is enough of it: the database of a test is some hundred files."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 << 30
@@ -57,7 +57,7 @@ def _fast_directory() -> str:
 @pytest.fixture(scope="session")
 def server_directory() -> Iterator[Path]:
     """A short path: a Unix socket's must fit into 107 bytes."""
-    with TemporaryDirectory(prefix="etl-", dir=_fast_directory()) as directory:
+    with TemporaryDirectory(prefix="etl-", dir=fast_directory()) as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
 
@@ -276,9 +276,9 @@ class Programs:
         }
 
     @contextmanager
-    def api(self, **environment: str) -> Iterator[Served]:
-        """The API behind its real server; it listens when the block begins."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
+    def api(self, *, port: int = 0, **environment: str) -> Iterator[Served]:
+        """The API behind its real server, on a free port unless one is given; it listens when the block begins."""
+        with socket.create_server(("127.0.0.1", port)) as free:
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "gunicorn", "--config", "api/gunicorn_config.py", "api.wsgi:app"]
         log, metrics = self.settings.state_dir / "api.log", self.settings.state_dir / "metrics"

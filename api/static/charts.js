@@ -2,7 +2,7 @@
 
 import { get, withQuery } from "./api.js";
 import { fill, h, table } from "./elements.js";
-import { cell, moment, number, shortId } from "./format.js";
+import { cell, dated, moment, number, shortId } from "./format.js";
 import { failure } from "./notices.js";
 
 const HEIGHT = 260;
@@ -77,7 +77,7 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
       columns: [{ label: "Month" }, { label: "Users", number: true }, { label: "Experiments", number: true }, { label: "Mean run time", number: true }],
       rows: months.map((month) => [month.month, number(month.users), number(month.experiments), cell(month.average_run_time)]),
       option: {
-        legend: {}, xAxis: category(months.map((month) => month.month)), yAxis: [value("experiments"), { ...value("mean run time"), splitLine: { show: false } }],
+        legend: {}, xAxis: category(months.map((month) => month.month)), yAxis: [value("experiments"), { ...value("mean run time", "right"), splitLine: { show: false } }],
         series: [bars("Experiments", months.map((month) => month.experiments)), line("Mean run time", months.map((month) => month.average_run_time), 1)],
       },
     },
@@ -87,7 +87,7 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
       columns: [{ label: "Computed" }, { label: "Job" }, { label: "Experiments per user", number: true }],
       rows: versions.map((version) => [moment(version.computed_at), shortId(version.job_id), cell(version.average_experiments_per_user)]),
       option: {
-        xAxis: category(versions.map((version) => moment(version.computed_at))), yAxis: { ...value("experiments per user"), scale: true },
+        xAxis: category(versions.map((version) => dated(version.computed_at))), yAxis: { ...value("experiments per user"), scale: true },
         series: [line("Experiments per user", versions.map((version) => version.average_experiments_per_user), 0)],
       },
     },
@@ -96,7 +96,7 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
 
 const range = ({ from, to }) => (from === to ? number(from) : `${number(from)}–${number(to)}`);
 const category = (data, name = "") => ({ type: "category", data, name, nameLocation: "middle", nameGap: 28 });
-const value = (name) => ({ type: "value", name, minInterval: name === "users" || name === "experiments" ? 1 : 0 });
+const value = (name, align = "left") => ({ type: "value", name, nameTextStyle: { align }, minInterval: name === "users" || name === "experiments" ? 1 : 0 });
 const bars = (name, data) => ({ type: "bar", name, data, barMaxWidth: 32 });
 const line = (name, data, yAxisIndex) => ({ type: "line", name, data, yAxisIndex, symbolSize: 7, connectNulls: true });
 
@@ -126,14 +126,14 @@ function coloured(option) {
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const text = { color: colour("muted"), fontFamily: style.fontFamily };
   const axis = (one) => ({
-    ...one, nameTextStyle: text, axisLabel: { color: text.color, hideOverlap: true, ...one.axisLabel },
+    ...one, nameTextStyle: { ...text, ...one.nameTextStyle }, axisLabel: { color: text.color, hideOverlap: true, ...one.axisLabel },
     axisLine: { lineStyle: { color: colour("line") } }, splitLine: { lineStyle: { color: colour("line") }, ...one.splitLine },
   });
   const axes = (given) => (Array.isArray(given) ? given.map(axis) : axis(given));
   return {
     ...option, animation: false, textStyle: text, color: [colour("accent"), colour("second")],
-    grid: { left: 8, right: 16, top: 36, bottom: option.xAxis.name ? 24 : 8, containLabel: true },
-    ...(option.legend ? { legend: { textStyle: text, bottom: 0 } , grid: { left: 8, right: 16, top: 36, bottom: 32, containLabel: true } } : {}),
+    grid: { left: 8, right: 20, top: option.yAxis.type === "category" ? 8 : 36, bottom: option.legend ? 32 : option.xAxis.type === "category" && option.xAxis.name ? 24 : 8, containLabel: true },
+    legend: option.legend && { textStyle: text, bottom: 0 },
     tooltip: { trigger: "axis", confine: true, formatter: told, backgroundColor: colour("surface"), borderColor: colour("line"), textStyle: { color: colour("text") } },
     xAxis: axes(option.xAxis), yAxis: axes(option.yAxis),
   };

@@ -49,9 +49,7 @@ function card(dataset) {
   const total = files.reduce((sum, file) => sum + file.bytes, 0);
   return h("li", { class: "card" },
     h("h3", {}, job ? h("a", { href: address(["features", name]) }, name) : name),
-    h("p", { class: "muted" }, files.length
-      ? [`${counted(files.length, "file")}, ${size(total)}`, dataset.is_mounted ? " in DATA_DIR" : ""]
-      : "no files"),
+    h("p", { class: "muted" }, files.length ? `${counted(files.length, "file")}, ${size(total)}${dataset.is_mounted ? ", in DATA_DIR" : ""}` : "No files"),
     files.length ? h("ul", { class: "files" }, files.map((file) => h("li", {}, h("span", {}, file.file), h("span", { class: "muted" }, size(file.bytes))))) : null,
     h("p", { class: "published" }, job
       ? ["Published ", h("time", { datetime: at, title: moment(at) }, ago(at)), " by job ", h("a", { class: "mono", href: address(["jobs", job]) }, shortId(job))]

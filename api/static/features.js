@@ -4,12 +4,13 @@ import { get, withQuery } from "./api.js";
 import { allDatasets } from "./datasets.js";
 import { fill, h, table } from "./elements.js";
 import { exportLink } from "./exports.js";
-import { ago, cell, heading, moment, number, shortId } from "./format.js";
+import { ago, cell, counted, heading, moment, number, shortId } from "./format.js";
 import { onJob } from "./live.js";
 import { announce, failure } from "./notices.js";
 import { address, go } from "./router.js";
 
 const PAGE = 50;
+const SORTED_BY = ["user_id", "name", "email", "signup_date", "total_experiments", "average_run_time"];
 const TYPING_MS = 150;
 // Of the version, not of a user.
 const ABOUT = ["dataset", "job_id", "computed_at"];
@@ -83,7 +84,7 @@ function userTable(place, which, signal) {
     clearTimeout(typing);
     typing = setTimeout(() => show({ search: search.value }, { replace: true }), TYPING_MS);
   } });
-  const body = h("div", { "aria-busy": "true" }, h("p", { class: "loading" }, "Loading …"));
+  const body = h("div", {});
   const element = h("section", { "aria-label": "Users" },
     h("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
       h("span", { class: "field" }, h("label", { for: "search" }, "Search"), search)),
@@ -113,6 +114,7 @@ function userTable(place, which, signal) {
     latest.abort();
     latest = new AbortController();
     body.setAttribute("aria-busy", "true");
+    if (!body.childElementCount) fill(body, h("p", { class: "loading" }, "Loading …"));
     const asked = wanted;
     try {
       const { items, next_cursor: next } = await get(
@@ -145,11 +147,10 @@ function userTable(place, which, signal) {
   }
 
   function column(name, items) {
-    const isList = items.some((user) => Array.isArray(user[name]));
     const isNumber = items.some((user) => typeof user[name] === "number");
     const isDown = wanted.sort === `-${name}`;
     const isUp = wanted.sort === name;
-    if (isList) return { label: heading(name) };
+    if (!SORTED_BY.includes(name)) return { number: isNumber, label: heading(name) };
     return {
       number: isNumber,
       attributes: { "aria-sort": isUp ? "ascending" : isDown ? "descending" : null },
@@ -164,7 +165,7 @@ function userTable(place, which, signal) {
     return h("nav", { class: "pager", "aria-label": "Pages of users" },
       button("First", "first", wanted.page > 1, {}),
       button("Previous", "previous", before !== undefined || wanted.page === 2, { page: wanted.page - 1, cursor: before ?? "" }),
-      h("span", { class: "muted" }, `Page ${number(wanted.page)}, ${items.length} users`),
+      h("span", { class: "muted" }, `Page ${number(wanted.page)}, ${counted(items.length, "user")}`),
       button("Next", "next", next, { page: wanted.page + 1, cursor: next }));
   }
 

@@ -30,6 +30,11 @@ export function duration(ms) {
 /** @param {string} instant */
 export const moment = (instant) => exact.format(new Date(instant));
 
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+
+/** As short as an axis wants it. @param {string} instant */
+export const dated = (instant) => day.format(new Date(instant));
+
 /** How long ago, for people. @param {string} instant */
 export function ago(instant) {
   const seconds = Math.max(0, (Date.now() - new Date(instant).getTime()) / 1000);

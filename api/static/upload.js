@@ -28,7 +28,7 @@ export function uploadForm(uploaded) {
   const send = h("button", { class: "primary" }, "Upload");
   const cancel = h("button", { type: "button", hidden: true }, "Cancel");
   const drop = h("div", { class: "drop", ondragover: over, ondragleave: out, ondrop: dropped },
-    h("label", { for: "upload-files" }, "Drop the three files here, or choose them"), input);
+    h("label", { for: "upload-files" }, "Drop the three files here, or choose them (.csv or .csv.gz)"), input);
   const element = h("form", { id: "upload", class: "panel", hidden: true, novalidate: true, "aria-label": "Upload a dataset", onsubmit: submit },
     drop, list,
     h("div", { class: "field" },
@@ -57,7 +57,7 @@ export function uploadForm(uploaded) {
     fill(list, WANTED.map((wanted) => {
       const file = files.get(wanted);
       return h("li", { class: file ? "there" : null }, h("span", {}, file?.name ?? wanted),
-        h("span", { class: "muted" }, file ? size(file.size) : "missing; .csv or .csv.gz"));
+        h("span", { class: "muted" }, file ? size(file.size) : "missing"));
     }));
   }
 

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.rows import SORTS
 from tests.api.conftest import problem
 
 
@@ -70,6 +71,13 @@ def test_data_never_becomes_markup(client: FlaskClient) -> None:
 
     banned = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function")
     assert [path for path, text in own.items() if banned.search(text)] == []
+
+
+def test_the_page_offers_every_order_that_the_api_has(client: FlaskClient) -> None:
+    script = next(text for path, text in _scripts(client).items() if path.endswith("/features.js"))
+    [offered] = re.findall(r"const SORTED_BY = \[(.*?)\]", script)
+
+    assert set(re.findall(r'"(\w+)"', offered)) == {sort.removeprefix("-") for sort in SORTS}
 
 
 @pytest.fixture

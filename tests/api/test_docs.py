@@ -64,6 +64,7 @@ def _requested(log: Path, page: str) -> set[str]:
     return {request["url"] for request in requests if request.get("initiator") == page}
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("token", [None, "x" * 20])
 def test_a_browser_shows_every_operation_and_its_example_without_any_complaint(
     programs: Programs, browser: str, tmp_path: Path, token: str | None

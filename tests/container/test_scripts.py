@@ -246,7 +246,7 @@ def test_the_demo_runs_on_a_fresh_machine_without_an_engine() -> None:
 def test_the_tests_pass_on_a_fresh_machine_with_the_versions_of_the_image() -> None:
     output = on_a_fresh_machine(
         "/root/service/scripts/test.sh --numprocesses auto -p no:cacheprovider"
-        " -m 'not container and not faults and not spark and not exhaustive'"
+        " -m 'not browser and not container and not faults and not spark and not exhaustive'"
     )
 
     # What needs to mount a disk is skipped in there.
