@@ -11,6 +11,9 @@ REFUSED_FOR_THEIR_MEANING = (
     "job: a job belongs to one dataset",  # each of the two parameters is fine without the other
     "against: a job of the same dataset",
     "Idempotency-Key: this key was used for another request",
+    # The names of the files count, and a description has those of the fields.
+    "users.csv: the upload has neither",
+    "a part has no file name",
     "published is ",  # If-Match names something else: that is what it is for
 )
 
