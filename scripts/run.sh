@@ -126,7 +126,7 @@ container_runs() {
 }
 
 container_log() {
-  docker logs --tail 20 "$name" 2>&1
+  docker logs "$name" 2>&1
 }
 
 # --- on this machine -------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ native_runs() {
 }
 
 native_log() {
-  tail -n 20 "$LOG_FILE"
+  tail -n 1000 "$LOG_FILE"
 }
 
 # --- both ------------------------------------------------------------------------------------------
@@ -275,15 +275,15 @@ port_is_free() {
   ! (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# await_ready RUNS LOG: RUNS tells whether the service is still there, LOG prints its last lines.
+# await_ready RUNS LOG: RUNS tells whether the service is still there, LOG prints what it has logged.
 await_ready() {
   local runs=$1 log=$2 host=${TRUSTED_HOSTS:-localhost} answer=''
   host=${host%%,*}
   local deadline=$((SECONDS + ready_seconds))
   until answer=$(curl --silent --fail-with-body --max-time 5 --header "Host: ${host#.}" "http://127.0.0.1:$port/readyz"); do
     if ! "$runs" || ((SECONDS >= deadline)); then
-      echo "The last lines of its log:" >&2
-      "$log" >&2
+      echo "What its log says is wrong:" >&2
+      "$log" | grep -E 'WARNING|ERROR|CRITICAL|FATAL|PANIC' | tail -n 10 >&2 || "$log" | tail -n 20 >&2
       die "the service did not become ready${answer:+: $answer}"
     fi
     sleep 0.1

@@ -37,7 +37,8 @@ main() {
   fi
   if native_stop; then
     found=true
-    echo "Stopped the service on this machine. Its data are in $native_base; scripts/run.sh --native starts it again."
+    echo "Stopped the service on this machine."
+    $purge || echo "Its data stay in $native_base: scripts/run.sh --native goes on with them."
   fi
   if $purge && [[ -e $native_base/app/supervisord.conf ]]; then
     found=true
@@ -52,7 +53,8 @@ stop_container() {
     found=true
     docker stop "$name" >/dev/null
     docker rm "$name" >/dev/null
-    echo "Stopped and removed the container $name. Its data are in the volume $name; scripts/run.sh starts it again."
+    echo "Stopped and removed the container $name."
+    $purge || echo "Its data stay in the volume $name: scripts/run.sh goes on with them."
   fi
   if $purge && docker volume inspect "$name" >/dev/null 2>&1; then
     found=true

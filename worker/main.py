@@ -52,8 +52,10 @@ def _prepare(**_: Any) -> None:
         raise SystemExit(f"the database does not answer: {error}") from error
     try:
         migrations.upgrade(engine)
-    except migrations.NewerDatabase as error:
-        raise SystemExit(str(error)) from error
+    except Exception as error:  # Celery would log it, and go on without the tables
+        logs.set_up("worker")  # which Celery has done a moment later
+        log.critical("the database could not be brought up to date: %s", error)
+        raise SystemExit(1) from error
 
 
 @signals.worker_before_create_process.connect

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.container.service import docker
 from tests.container.test_scripts import NAME, PORT, run
 
-pytestmark = pytest.mark.container
+pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 # A service that somebody runs on this machine, and its data, stay untouched.
 NAMES = {

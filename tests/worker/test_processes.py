@@ -41,6 +41,31 @@ def app(in_process: InProcess) -> Celery:
     return queue.celery_app(in_process.settings)
 
 
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "revision 9999"),
+        # Somebody's own view, in the way of one that has other columns now.
+        (
+            "DROP VIEW user_features; CREATE VIEW user_features AS SELECT 1 AS one;"
+            " CREATE VIEW mine AS SELECT * FROM user_features",
+            "view mine depends on view user_features",
+        ),
+    ],
+)
+def test_a_worker_that_cannot_bring_the_database_up_to_date_ends(
+    statement: str, told: str, in_process: InProcess, programs: Programs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    in_process.execute(statement)
+
+    with programs.worker() as worker:
+        status = worker.wait(60)
+
+    assert status != 0
+    [line] = [json.loads(line) for line in capfd.readouterr().out.splitlines() if "brought up to date" in line]
+    assert (line["level"], told in line["message"]) == ("CRITICAL", True), line
+
+
 @contextmanager
 def _publication_held_up(in_process: InProcess) -> Iterator[None]:
     """Nobody can publish in here; reading goes on."""
