@@ -7,7 +7,7 @@ from api import assets
 bp = Blueprint("dashboard", __name__)
 
 # What only some visitors need is loaded when they do.
-_LATER = frozenset({"charts.js", "echarts.min.js", "docs.js", "swagger-ui-bundle.js"})
+_LATER = frozenset({"charts.js", "drawing.js", "echarts.min.js", "docs.js", "swagger-ui-bundle.js"})
 
 
 @bp.get("/")

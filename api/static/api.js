@@ -2,6 +2,8 @@
 
 import { ask, token } from "./token.js";
 
+const AGAIN_MS = 300;
+
 /** What went wrong, as the API says it (RFC 9457), or that it says nothing. */
 export class Problem extends Error {
   /** @param {number} status 0 where there was no answer @param {string} code @param {string} detail */
@@ -14,7 +16,8 @@ export class Problem extends Error {
 }
 
 /** @param {unknown} error */
-export const isAway = (error) => error instanceof Problem && (error.status === 0 || error.code === "database_unavailable");
+export const isAway = (error) =>
+  error instanceof Problem && (error.status === 0 || error.code === "database_unavailable");
 
 export function authorization() {
   return token() ? { Authorization: `Bearer ${token()}` } : {};
@@ -29,8 +32,13 @@ export async function call(path, { method = "GET", json, headers = {}, signal } 
   for (;;) {
     const sent = token();
     const response = await reach(path, {
-      method, signal,
-      headers: { ...authorization(), ...(json === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+      method,
+      signal,
+      headers: {
+        ...authorization(),
+        ...(json === undefined ? {} : { "Content-Type": "application/json" }),
+        ...headers,
+      },
       body: json === undefined ? undefined : JSON.stringify(json),
     });
     if (response.ok) return response;
@@ -50,12 +58,16 @@ export function withQuery(path, query) {
   return given.length ? `${path}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : path;
 }
 
+/** What only reads is asked once more: a network that changes breaks off whatever is under way. */
 async function reach(path, options) {
-  try {
-    return await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw unreachable();
+  for (let left = options.method === "GET" ? 1 : 0; ; left--) {
+    try {
+      return await fetch(path, options);
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      if (!left) throw unreachable();
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
   }
 }
 

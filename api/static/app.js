@@ -9,7 +9,7 @@ import { announce } from "./notices.js";
 import { showOverview } from "./overview.js";
 import { route } from "./router.js";
 import { forget, token } from "./token.js";
-import { showUser } from "./user.js";
+import { showUser } from "./explanation.js";
 
 /**
  * A view fills `main` for a route, until the signal. It returns its title, and how to take another query of its own
@@ -32,7 +32,10 @@ function viewOf({ page, parts }) {
 
 /** @returns {View} */
 function showNothing(element) {
-  element.replaceChildren(h("h2", { tabindex: "-1" }, "There is no such page"), h("p", {}, h("a", { href: "#/" }, "To the overview")));
+  element.replaceChildren(
+    h("h2", { tabindex: "-1" }, "There is no such page"),
+    h("p", {}, h("a", { href: "#/" }, "To the overview")),
+  );
   return { title: "Not found" };
 }
 

@@ -1,27 +1,10 @@
-// The charts of a dataset, and each as a table. Apache ECharts draws them, as SVG; it is loaded with the first of them.
+// The charts of a dataset, and each as a table.
 
 import { get, withQuery } from "./api.js";
+import { HEIGHT, chartIn, echarts } from "./drawing.js";
 import { fill, h, table } from "./elements.js";
 import { cell, dated, moment, number, shortId } from "./format.js";
 import { failure } from "./notices.js";
-
-const HEIGHT = 260;
-
-/** @type {Promise<object> | null} */
-let library = null;
-
-function echarts() {
-  library ??= new Promise((resolve, reject) => {
-    const script = h("script", { src: new URL("echarts.min.js", import.meta.url).href });
-    script.onload = () => resolve(window.echarts);
-    script.onerror = () => {
-      library = null;
-      reject(new Error("the charts could not be loaded"));
-    };
-    document.head.append(script);
-  });
-  return library;
-}
 
 /**
  * @param {HTMLElement} element
@@ -31,11 +14,16 @@ function echarts() {
 export async function drawCharts(element, which, signal) {
   const again = () => drawCharts(element, which, signal);
   try {
-    const [library, statistics] = await Promise.all([echarts(), get(withQuery("/api/v1/statistics", which), { signal })]);
+    const [library, statistics] = await Promise.all([
+      echarts(),
+      get(withQuery("/api/v1/statistics", which), { signal }),
+    ]);
     if (signal.aborted) return;
     const charts = described(statistics);
     fill(element, charts.map(figure));
-    const drawn = charts.map((chart, index) => chart.rows.length && chartIn(library, element.children[index].querySelector(".chart"), chart));
+    const drawn = charts.map(
+      (chart, index) => chart.rows.length && chartIn(library, element.children[index].querySelector(".chart"), chart),
+    );
     const live = drawn.filter(Boolean);
     document.addEventListener("theme", () => live.forEach((one) => one.redraw()), { signal });
     const sizes = new ResizeObserver(() => live.forEach((one) => one.resize()));
@@ -58,7 +46,16 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
       text: "How many users ran how many experiments",
       columns: [{ label: "Experiments" }, { label: "Users", number: true }],
       rows: bins.map((bin) => [range(bin), number(bin.users)]),
-      option: { xAxis: category(bins.map(range), "experiments"), yAxis: value("users"), series: [bars("Users", bins.map((bin) => bin.users))] },
+      option: {
+        xAxis: category(bins.map(range), "experiments"),
+        yAxis: value("users"),
+        series: [
+          bars(
+            "Users",
+            bins.map((bin) => bin.users),
+          ),
+        ],
+      },
     },
     {
       title: "Top compounds",
@@ -66,29 +63,71 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
       columns: [{ label: "Compound" }, { label: "Users", number: true }],
       rows: compounds.map((compound) => [compound.compound_name, number(compound.users)]),
       option: {
-        xAxis: value("users"), yAxis: { ...category(most.map((compound) => compound.compound_name)), axisLabel: { width: 110, overflow: "truncate", interval: 0 } },
-        series: [bars("Users", most.map((compound) => compound.users))],
+        xAxis: value("users"),
+        yAxis: {
+          ...category(most.map((compound) => compound.compound_name)),
+          axisLabel: { width: 110, overflow: "truncate", interval: 0 },
+        },
+        series: [
+          bars(
+            "Users",
+            most.map((compound) => compound.users),
+          ),
+        ],
       },
       height: Math.max(HEIGHT, 40 + 20 * compounds.length),
     },
     {
       title: "By signup month",
       text: "Experiments and mean run time of the users who signed up in a month",
-      columns: [{ label: "Month" }, { label: "Users", number: true }, { label: "Experiments", number: true }, { label: "Mean run time", number: true }],
-      rows: months.map((month) => [month.month, number(month.users), number(month.experiments), cell(month.average_run_time)]),
+      columns: [
+        { label: "Month" },
+        { label: "Users", number: true },
+        { label: "Experiments", number: true },
+        { label: "Mean run time", number: true },
+      ],
+      rows: months.map((month) => [
+        month.month,
+        number(month.users),
+        number(month.experiments),
+        cell(month.average_run_time),
+      ]),
       option: {
-        legend: {}, xAxis: category(months.map((month) => month.month)), yAxis: [value("experiments"), { ...value("mean run time", "right"), splitLine: { show: false } }],
-        series: [bars("Experiments", months.map((month) => month.experiments)), line("Mean run time", months.map((month) => month.average_run_time), 1)],
+        legend: {},
+        xAxis: category(months.map((month) => month.month)),
+        yAxis: [value("experiments"), { ...value("mean run time", "right"), splitLine: { show: false } }],
+        series: [
+          bars(
+            "Experiments",
+            months.map((month) => month.experiments),
+          ),
+          line(
+            "Mean run time",
+            months.map((month) => month.average_run_time),
+            1,
+          ),
+        ],
       },
     },
     {
       title: "Average experiments per user, by version",
       text: "How the average of each published version differs from the one before",
       columns: [{ label: "Computed" }, { label: "Job" }, { label: "Experiments per user", number: true }],
-      rows: versions.map((version) => [moment(version.computed_at), shortId(version.job_id), cell(version.average_experiments_per_user)]),
+      rows: versions.map((version) => [
+        moment(version.computed_at),
+        shortId(version.job_id),
+        cell(version.average_experiments_per_user),
+      ]),
       option: {
-        xAxis: category(versions.map((version) => dated(version.computed_at))), yAxis: { ...value("experiments per user"), scale: true },
-        series: [line("Experiments per user", versions.map((version) => version.average_experiments_per_user), 0)],
+        xAxis: category(versions.map((version) => dated(version.computed_at))),
+        yAxis: { ...value("experiments per user"), scale: true },
+        series: [
+          line(
+            "Experiments per user",
+            versions.map((version) => version.average_experiments_per_user),
+            0,
+          ),
+        ],
       },
     },
   ];
@@ -96,50 +135,34 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
 
 const range = ({ from, to }) => (from === to ? number(from) : `${number(from)}–${number(to)}`);
 const category = (data, name = "") => ({ type: "category", data, name, nameLocation: "middle", nameGap: 28 });
-const value = (name, align = "left") => ({ type: "value", name, nameTextStyle: { align }, minInterval: name === "users" || name === "experiments" ? 1 : 0 });
+const value = (name, align = "left") => ({
+  type: "value",
+  name,
+  nameTextStyle: { align },
+  minInterval: name === "users" || name === "experiments" ? 1 : 0,
+});
 const bars = (name, data) => ({ type: "bar", name, data, barMaxWidth: 32 });
 const line = (name, data, yAxisIndex) => ({ type: "line", name, data, yAxisIndex, symbolSize: 7, connectNulls: true });
 
 function figure(chart) {
-  return h("figure", {},
+  return h(
+    "figure",
+    {},
     h("figcaption", {}, h("h3", {}, chart.title), h("p", { class: "muted" }, chart.text)),
-    chart.rows.length ? h("div", { class: "chart", role: "img", "aria-label": `${chart.title}: ${chart.text}. The numbers are in the table below.` })
+    chart.rows.length
+      ? h("div", {
+          class: "chart",
+          role: "img",
+          "aria-label": `${chart.title}: ${chart.text}. The numbers are in the table below.`,
+        })
       : h("p", { class: "empty" }, "Nothing to show."),
-    chart.rows.length ? h("details", {}, h("summary", {}, "As a table"), table(chart.title, chart.columns, chart.rows, { hideCaption: true })) : null);
-}
-
-function chartIn(library, element, chart) {
-  let drawn = null;
-  element.style.height = `${chart.height ?? HEIGHT}px`;
-  function draw() {
-    drawn?.dispose();
-    drawn = library.init(element, null, { renderer: "svg" });
-    drawn.setOption(coloured(chart.option));
-  }
-  draw();
-  return { redraw: draw, resize: () => drawn.resize(), dispose: () => drawn.dispose() };
-}
-
-/** In the colours that the page has now. */
-function coloured(option) {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const text = { color: colour("muted"), fontFamily: style.fontFamily };
-  const axis = (one) => ({
-    ...one, nameTextStyle: { ...text, ...one.nameTextStyle }, axisLabel: { color: text.color, hideOverlap: true, ...one.axisLabel },
-    axisLine: { lineStyle: { color: colour("line") } }, splitLine: { lineStyle: { color: colour("line") }, ...one.splitLine },
-  });
-  const axes = (given) => (Array.isArray(given) ? given.map(axis) : axis(given));
-  return {
-    ...option, animation: false, textStyle: text, color: [colour("accent"), colour("second")],
-    grid: { left: 8, right: 20, top: option.yAxis.type === "category" ? 8 : 36, bottom: option.legend ? 32 : option.xAxis.type === "category" && option.xAxis.name ? 24 : 8, containLabel: true },
-    legend: option.legend && { textStyle: text, bottom: 0 },
-    tooltip: { trigger: "axis", confine: true, formatter: told, backgroundColor: colour("surface"), borderColor: colour("line"), textStyle: { color: colour("text") } },
-    xAxis: axes(option.xAxis), yAxis: axes(option.yAxis),
-  };
-}
-
-/** As an element: markup in text would be read as such, and its inline styles be refused. */
-function told(points) {
-  return h("div", {}, h("strong", {}, String(points[0].name)), points.map((point) => h("div", {}, `${point.seriesName}: ${cell(point.value)}`)));
+    chart.rows.length
+      ? h(
+          "details",
+          {},
+          h("summary", {}, "As a table"),
+          table(chart.title, chart.columns, chart.rows, { hideCaption: true }),
+        )
+      : null,
+  );
 }

@@ -16,8 +16,12 @@ export function differencePart(job, signal) {
   const body = h("div", {}, h("p", { class: "loading" }, "Loading …"));
   const select = h("select", { id: "against", onchange: () => compare(select.value) });
   const field = h("span", { class: "field" }, h("label", { for: "against" }, "Compared with"), select);
-  const element = h("section", { "aria-labelledby": "difference-title" },
-    h("div", { class: "head" }, h("h3", { id: "difference-title" }, "Difference"), field), body);
+  const element = h(
+    "section",
+    { "aria-labelledby": "difference-title" },
+    h("div", { class: "head" }, h("h3", { id: "difference-title" }, "Difference"), field),
+    body,
+  );
 
   async function offer() {
     try {
@@ -27,8 +31,16 @@ export function differencePart(job, signal) {
         field.hidden = true;
         return fill(body, h("p", { class: "muted" }, "There is no other version to compare with."));
       }
-      fill(select, others.map((version) => h("option", { value: version.job_id },
-        `${shortId(version.job_id)}, ${moment(version.computed_at)}${version.published ? " (published)" : ""}`)));
+      fill(
+        select,
+        others.map((version) =>
+          h(
+            "option",
+            { value: version.job_id },
+            `${shortId(version.job_id)}, ${moment(version.computed_at)}${version.published ? " (published)" : ""}`,
+          ),
+        ),
+      );
       const own = versions.findIndex((version) => version.job_id === job.id);
       const against = others.find((version) => version.published) ?? versions.slice(own + 1)[0] ?? others[0];
       select.value = against.job_id;
@@ -51,14 +63,26 @@ export function differencePart(job, signal) {
     async function load() {
       more.disabled = true;
       try {
-        const page = await get(withQuery(`/api/v1/jobs/${job.id}/diff`, { against: cursor ? null : against, cursor, limit: PAGE }), { signal });
+        const page = await get(
+          withQuery(`/api/v1/jobs/${job.id}/diff`, { against: cursor ? null : against, cursor, limit: PAGE }),
+          { signal },
+        );
         counts ??= page.counts;
         rows.push(...page.items.map(row));
         cursor = page.next_cursor;
         more.disabled = false;
-        fill(body, summary(counts), rows.length ? table("Users that differ", COLUMNS, rows, { hideCaption: true }) : null, cursor ? more : null);
+        fill(
+          body,
+          summary(counts),
+          rows.length ? table("Users that differ", COLUMNS, rows, { hideCaption: true }) : null,
+          cursor ? more : null,
+        );
       } catch (error) {
-        if (error.name !== "AbortError") fill(body, failure(error, () => compare(against)));
+        if (error.name !== "AbortError")
+          fill(
+            body,
+            failure(error, () => compare(against)),
+          );
       }
     }
     await load();
@@ -70,15 +94,36 @@ export function differencePart(job, signal) {
 
 function summary({ added, removed, changed }) {
   if (!added && !removed && !changed) return h("p", { class: "muted" }, "No user differs.");
-  const count = (value, word, kind) => h("span", { class: `badge ${value ? kind : "plain"}` }, `${number(value)} ${word}`);
-  return h("p", { class: "badges" }, count(added, "added", "good"), count(removed, "removed", "bad"), count(changed, "changed", "busy"));
+  const count = (value, word, kind) =>
+    h("span", { class: `badge ${value ? kind : "plain"}` }, `${number(value)} ${word}`);
+  return h(
+    "p",
+    { class: "badges" },
+    count(added, "added", "good"),
+    count(removed, "removed", "bad"),
+    count(changed, "changed", "busy"),
+  );
 }
 
 function row({ user_id: user, change, columns }) {
   const told = Object.entries(columns).filter(([name]) => change === "changed" || WHO.includes(name));
-  return [number(user), change, h("ul", { class: "changes" }, told.map(([name, { old: before, new: after }]) => h("li", {},
-    h("span", { class: "muted" }, heading(name)), " ",
-    change === "added" ? null : h("del", {}, cell(before)),
-    change === "changed" ? " → " : null,
-    change === "removed" ? null : h("ins", {}, cell(after)))))];
+  return [
+    number(user),
+    change,
+    h(
+      "ul",
+      { class: "changes" },
+      told.map(([name, { old: before, new: after }]) =>
+        h(
+          "li",
+          {},
+          h("span", { class: "muted" }, heading(name)),
+          " ",
+          change === "added" ? null : h("del", {}, cell(before)),
+          change === "changed" ? " → " : null,
+          change === "removed" ? null : h("ins", {}, cell(after)),
+        ),
+      ),
+    ),
+  ];
 }

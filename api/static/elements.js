@@ -11,7 +11,8 @@ export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...nodes(children));
   return element;
@@ -43,14 +44,27 @@ export function fill(parent, ...children) {
  */
 export function table(caption, columns, rows, { hideCaption = false, kind = "" } = {}) {
   const head = columns.map(({ label, number, attributes }) =>
-    h("th", { scope: "col", class: number ? "number" : null, ...attributes }, label));
-  const body = rows.map((cells) => h("tr", {}, cells.map((cell, index) => {
-    const number = columns[index].number ? "number" : null;
-    return index ? h("td", { class: number }, cell) : h("th", { scope: "row", class: number }, cell);
-  })));
-  return h("div", { class: `scroll ${kind}`, role: "region", "aria-label": caption, tabindex: "0" },
-    h("table", {},
+    h("th", { scope: "col", class: number ? "number" : null, ...attributes }, label),
+  );
+  const body = rows.map((cells) =>
+    h(
+      "tr",
+      {},
+      cells.map((cell, index) => {
+        const number = columns[index].number ? "number" : null;
+        return index ? h("td", { class: number }, cell) : h("th", { scope: "row", class: number }, cell);
+      }),
+    ),
+  );
+  return h(
+    "div",
+    { class: `scroll ${kind}`, role: "region", "aria-label": caption, tabindex: "0" },
+    h(
+      "table",
+      {},
       h("caption", { class: hideCaption ? "unseen" : null }, caption),
       h("thead", {}, h("tr", {}, head)),
-      h("tbody", {}, body)));
+      h("tbody", {}, body),
+    ),
+  );
 }

@@ -18,11 +18,21 @@ const LABELS = { csv: "CSV", parquet: "Parquet", xlsx: "Excel" };
  */
 export function exportLink(path, query, format, name) {
   const url = withQuery(path, { ...query, format });
-  return h("a", { class: "button", href: url, download: name, "aria-label": `Export as ${LABELS[format]}`, onclick: (event) => {
-    if (!token()) return;
-    event.preventDefault();
-    save(event.currentTarget, url, name);
-  } }, LABELS[format]);
+  return h(
+    "a",
+    {
+      class: "button",
+      href: url,
+      download: name,
+      "aria-label": `Export as ${LABELS[format]}`,
+      onclick: (event) => {
+        if (!token()) return;
+        event.preventDefault();
+        save(event.currentTarget, url, name);
+      },
+    },
+    LABELS[format],
+  );
 }
 
 async function save(link, url, name) {

@@ -39,7 +39,11 @@ export const dated = (instant) => day.format(new Date(instant));
 export function ago(instant) {
   const seconds = Math.max(0, (Date.now() - new Date(instant).getTime()) / 1000);
   if (seconds < 10) return "just now";
-  for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
+  for (const [unit, length] of [
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+  ]) {
     if (seconds >= length) return relative.format(-Math.floor(seconds / length), unit);
   }
   return relative.format(-Math.floor(seconds), "second");

@@ -2,25 +2,32 @@
 
 import { call, get, isAway } from "./api.js";
 import { fill, h } from "./elements.js";
-import { ago, counted, duration, heading, moment, number, shortId, size } from "./format.js";
-import { isOnTheWay, learn, newest, onJob, pace } from "./live.js";
+import { ago, counted, moment, number, shortId } from "./format.js";
+import { isOnTheWay, learn, newest, onJob } from "./live.js";
 import { announce, failed, failure, sentence, succeeded } from "./notices.js";
 import { address } from "./router.js";
+import { progress, timings } from "./stages.js";
 
 const SHOWN = 20;
 
 // What a sentence of the service names a job by.
 const UUID = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
 
-const STAGES = {
-  queued: "waited", compare: "comparing", extract: "reading", validate: "checking", derive: "deriving", load: "loading",
-  publish: "publishing",
-};
-
 /** What has become of a job, in a word or two, and how good that is. @param {object} job */
 export function verdict(job) {
-  if (job.state !== "succeeded") return { queued: ["Queued", "plain"], running: ["Running", "busy"], failed: ["Failed", "bad"], cancelled: ["Cancelled", "plain"] }[job.state];
-  return { published: ["Published", "good"], unchanged: ["Unchanged", "plain"], held: ["Held", "warn"], dry_run: ["Dry run done", "good"] }[job.outcome];
+  if (job.state !== "succeeded")
+    return {
+      queued: ["Queued", "plain"],
+      running: ["Running", "busy"],
+      failed: ["Failed", "bad"],
+      cancelled: ["Cancelled", "plain"],
+    }[job.state];
+  return {
+    published: ["Published", "good"],
+    unchanged: ["Unchanged", "plain"],
+    held: ["Held", "warn"],
+    dry_run: ["Dry run done", "good"],
+  }[job.outcome];
 }
 
 /** @param {object} job */
@@ -29,58 +36,46 @@ export function badge(job) {
   return h("span", { class: `badge ${kind}` }, text);
 }
 
-/** The stage, how far it is, how fast, and how long it still takes. @param {object} job */
-export function progress(job) {
-  const label = job.stage ? STAGES[job.stage] : job.state === "queued" ? "waiting for a worker" : "starting";
-  const { done, total, unit } = job.progress ?? {};
-  const speed = pace(job);
-  const amount = (value) => (unit === "bytes" ? size(value) : `${number(Math.round(value))} ${unit}`);
-  return h("div", { class: "progress" },
-    h("span", {}, heading(label)),
-    h("progress", { "aria-label": `${label}: job ${shortId(job.id)}`, ...(total ? { max: total, value: done } : {}) }),
-    h("span", { class: "muted" },
-      total ? `${Math.floor((100 * done) / total)} %` : "",
-      speed ? `, ${amount(speed.perSecond)}/s, ${duration(Math.max(0, speed.leftMs))} left` : ""));
-}
-
-/** How long each stage took: a bar, and the same in words. @param {object} job */
-export function timings(job) {
-  const stages = Object.entries(job.timings_ms).filter(([, ms]) => ms > 0);
-  const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
-  if (!total) return null;
-  const text = stages.map(([stage, ms]) => `${STAGES[stage] ?? stage} ${duration(ms)}`).join(", ");
-  return h("div", { class: "timings" },
-    h("div", { class: "bar-of-stages", role: "img", "aria-label": `Time: ${text}`, title: text }, stages.map(([stage, ms]) => {
-      const part = h("span", { class: `stage-${stage}` });
-      part.style.flexGrow = String(ms);
-      return part;
-    })),
-    h("span", { class: "muted" }, duration(total)));
-}
-
-/** What the parts of that bar are. @param {object} job */
-export function stages(job) {
-  return h("ul", { class: "stages muted" }, Object.entries(job.timings_ms).map(([stage, ms]) =>
-    h("li", {}, h("span", { class: `swatch stage-${stage}`, "aria-hidden": "true" }), `${STAGES[stage] ?? stage} ${duration(ms)}`)));
-}
-
 /** The accepted, duplicate and rejected lines of all files. @param {object} job */
 export function counts(job) {
   if (!job.inputs.length) return null;
-  return h("ul", { class: "counts" }, job.inputs.map((file) => h("li", {},
-    h("span", { class: "muted" }, file.file.replace(".csv", "")), " ", number(file.accepted),
-    file.duplicate ? h("span", { class: "muted" }, ` + ${number(file.duplicate)} duplicate`) : null,
-    file.rejected ? " " : null,
-    file.rejected ? h("a", { class: "rejected", href: address(["jobs", job.id], { file: file.file }) }, `${number(file.rejected)} rejected`) : null)));
+  return h(
+    "ul",
+    { class: "counts" },
+    job.inputs.map((file) =>
+      h(
+        "li",
+        {},
+        h("span", { class: "muted" }, file.file.replace(".csv", "")),
+        " ",
+        number(file.accepted),
+        file.duplicate ? h("span", { class: "muted" }, ` + ${number(file.duplicate)} duplicate`) : null,
+        file.rejected ? " " : null,
+        file.rejected
+          ? h(
+              "a",
+              { class: "rejected", href: address(["jobs", job.id], { file: file.file }) },
+              `${number(file.rejected)} rejected`,
+            )
+          : null,
+      ),
+    ),
+  );
 }
 
 /** Cancel or retry: what can be done with the job now. @param {object} job */
 export function actions(job) {
   const cancel = job.links.cancel;
-  return h("button", {
-    type: "button", "data-focus": `do ${job.id}`, "aria-label": `${cancel ? "Cancel" : "Retry"} job ${shortId(job.id)} on ${job.dataset}`,
-    onclick: (event) => act(event.currentTarget, job, cancel ?? job.links.retry),
-  }, cancel ? "Cancel" : "Retry");
+  return h(
+    "button",
+    {
+      type: "button",
+      "data-focus": `do ${job.id}`,
+      "aria-label": `${cancel ? "Cancel" : "Retry"} job ${shortId(job.id)} on ${job.dataset}`,
+      onclick: (event) => act(event.currentTarget, job, cancel ?? job.links.retry),
+    },
+    cancel ? "Cancel" : "Retry",
+  );
 }
 
 async function act(button, job, path) {
@@ -89,7 +84,11 @@ async function act(button, job, path) {
     const next = await (await call(path, { method: "POST" })).json();
     learn(next);
     if (next.id === job.id) announce(`Job ${shortId(job.id)} is cancelled`);
-    else succeeded(`Job ${shortId(job.id)} is tried again.`, h("a", { href: address(["jobs", next.id]) }, "Show the new job"));
+    else
+      succeeded(
+        `Job ${shortId(job.id)} is tried again.`,
+        h("a", { href: address(["jobs", next.id]) }, "Show the new job"),
+      );
   } catch (error) {
     failed(error);
   }
@@ -98,7 +97,11 @@ async function act(button, job, path) {
 
 /** @param {AbortSignal} signal */
 export function jobList(signal) {
-  const element = h("ol", { class: "jobs", "aria-labelledby": "jobs-title" }, h("li", { class: "loading" }, "Loading …"));
+  const element = h(
+    "ol",
+    { class: "jobs", "aria-labelledby": "jobs-title" },
+    h("li", { class: "loading" }, "Loading …"),
+  );
   /** @type {Map<string, HTMLLIElement>} */
   const rows = new Map();
   let isDue = false;
@@ -110,7 +113,8 @@ export function jobList(signal) {
     if (!jobs.length) return fill(element, h("li", { class: "empty" }, "No job yet: run one on a dataset."));
     for (const job of jobs) if (!rows.has(job.id)) rows.set(job.id, row(job));
     const wanted = jobs.map((job) => rows.get(job.id));
-    if (wanted.length !== element.children.length || wanted.some((li, index) => element.children[index] !== li)) fill(element, wanted);
+    if (wanted.length !== element.children.length || wanted.some((li, index) => element.children[index] !== li))
+      fill(element, wanted);
   }
 
   function drawSoon() {
@@ -129,7 +133,8 @@ export function jobList(signal) {
       (await get(`/api/v1/jobs?limit=${SHOWN}`, { signal })).items.forEach(learn);
       draw();
     } catch (error) {
-      if (error.name !== "AbortError" && !(isAway(error) && rows.size)) fill(element, h("li", {}, failure(error, first)));
+      if (error.name !== "AbortError" && !(isAway(error) && rows.size))
+        fill(element, h("li", {}, failure(error, first)));
     }
   }
   if (newest().length) draw();
@@ -144,15 +149,37 @@ function row(job) {
 }
 
 function drawRow(li, job) {
-  fill(li,
-    h("div", { class: "what" }, badge(job),
+  fill(
+    li,
+    h(
+      "div",
+      { class: "what" },
+      badge(job),
       h("a", { href: address(["jobs", job.id]), "data-focus": `show ${job.id}` }, job.dataset),
       h("span", { class: "mono muted" }, shortId(job.id)),
-      job.mode === "dry_run" && job.outcome !== "dry_run" ? h("span", { class: "muted" }, "dry run") : null),
-    h("div", { class: "how" }, isOnTheWay(job) ? progress(job) : job.error
-      ? h("p", { class: "error-line" }, sentence(job.error.detail ?? job.error.code))
-      : [counts(job), job.outcome === "held" || job.outcome === "unchanged" ? h("p", { class: "muted" }, sentence((job.outcome_detail ?? job.outcome).replace(UUID, shortId))) : null]),
-    h("div", { class: "when" }, timings(job), h("time", { class: "muted", datetime: job.created_at, title: moment(job.created_at) }, ago(job.created_at)),
-      job.attempt > 1 ? h("span", { class: "muted" }, counted(job.attempt, "attempt")) : null),
-    h("div", { class: "buttons" }, actions(job)));
+      job.mode === "dry_run" && job.outcome !== "dry_run" ? h("span", { class: "muted" }, "dry run") : null,
+    ),
+    h(
+      "div",
+      { class: "how" },
+      isOnTheWay(job)
+        ? progress(job)
+        : job.error
+          ? h("p", { class: "error-line" }, sentence(job.error.detail ?? job.error.code))
+          : [
+              counts(job),
+              job.outcome === "held" || job.outcome === "unchanged"
+                ? h("p", { class: "muted" }, sentence((job.outcome_detail ?? job.outcome).replace(UUID, shortId)))
+                : null,
+            ],
+    ),
+    h(
+      "div",
+      { class: "when" },
+      timings(job),
+      h("time", { class: "muted", datetime: job.created_at, title: moment(job.created_at) }, ago(job.created_at)),
+      job.attempt > 1 ? h("span", { class: "muted" }, counted(job.attempt, "attempt")) : null,
+    ),
+    h("div", { class: "buttons" }, actions(job)),
+  );
 }

@@ -1,5 +1,5 @@
-// The jobs, as they change: server-sent events, read with fetch because an EventSource cannot send the token. Where there
-// is no stream, or something between holds it back, the list is asked for again and again.
+// The jobs, as they change: server-sent events, read with fetch because an EventSource cannot send the token. Where
+// there is no stream, or something between holds it back, the list is asked for again and again.
 
 import { call, get, isAway } from "./api.js";
 
@@ -68,8 +68,9 @@ function note(job) {
 /** Listen for as long as the page is there, and somebody looks at it. */
 export async function listen() {
   let look = stream;
-  for (let failures = 0; ; ) {
-    if (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  for (let failures = 0; ;) {
+    if (document.hidden)
+      await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
     try {
       await look(() => {
         failures = 0;
@@ -100,9 +101,12 @@ async function stream(heard) {
   document.addEventListener("visibilitychange", whenHidden);
   let silence = setTimeout(() => leave.abort(SILENT), SILENT_MS);
   try {
-    const response = await call("/api/v1/jobs/events", { headers: { Accept: "text/event-stream" }, signal: leave.signal });
+    const response = await call("/api/v1/jobs/events", {
+      headers: { Accept: "text/event-stream" },
+      signal: leave.signal,
+    });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let text = ""; ; ) {
+    for (let text = ""; ;) {
       const { value, done } = await reader.read();
       if (done) return;
       heard();
@@ -120,7 +124,10 @@ async function stream(heard) {
 
 /** @param {string} event */
 function take(event) {
-  const data = event.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
+  const data = event
+    .split("\n")
+    .filter((line) => line.startsWith("data:"))
+    .map((line) => line.slice(5).trimStart());
   if (data.length) learn(JSON.parse(data.join("\n")));
 }
 

@@ -13,9 +13,12 @@ export function logPart(job, signal) {
   async function load() {
     try {
       const { items } = await get(`/api/v1/jobs/${job.id}/log`, { signal });
-      fill(body, items.length
-        ? h("ol", { class: "log mono", tabindex: "0", "aria-labelledby": "log-title" }, items.map(line))
-        : h("p", { class: "muted" }, "Nothing is kept about this job."));
+      fill(
+        body,
+        items.length
+          ? h("ol", { class: "log mono", tabindex: "0", "aria-labelledby": "log-title" }, items.map(line))
+          : h("p", { class: "muted" }, "Nothing is kept about this job."),
+      );
     } catch (error) {
       if (error.name !== "AbortError") fill(body, failure(error, load));
     }
@@ -26,7 +29,13 @@ export function logPart(job, signal) {
 }
 
 function line({ at, level, message }) {
-  return h("li", { class: `level-${level.toLowerCase()}` },
-    h("time", { class: "muted", datetime: at, title: at, "data-exact": true }, clock.format(new Date(at))), " ",
-    h("span", { class: "level" }, level.toLowerCase()), " ", message);
+  return h(
+    "li",
+    { class: `level-${level.toLowerCase()}` },
+    h("time", { class: "muted", datetime: at, title: at, "data-exact": true }, clock.format(new Date(at))),
+    " ",
+    h("span", { class: "level" }, level.toLowerCase()),
+    " ",
+    message,
+  );
 }

@@ -10,7 +10,7 @@ export function announce(text) {
   document.querySelector("#announcer").textContent = text;
 }
 
-/** What is well goes away by itself; what failed stays until it is closed. @param {string} text @param {unknown} [link] */
+/** It goes away by itself; what failed stays until it is closed. @param {string} text @param {unknown} [link] */
 export function succeeded(text, link = null) {
   const notice = show("good", "status", text, link);
   setTimeout(() => notice.remove(), SHOWN_MS);
@@ -38,13 +38,20 @@ export function failure(error, again) {
     allow();
     again();
   };
-  return h("div", { class: "empty bad", role: "alert" },
+  return h(
+    "div",
+    { class: "empty bad", role: "alert" },
     h("p", {}, error?.status === 401 ? "This service answers only with its token." : sentence(error)),
-    h("button", { type: "button", onclick: retry }, error?.status === 401 ? "Enter the token" : "Try again"));
+    h("button", { type: "button", onclick: retry }, error?.status === 401 ? "Enter the token" : "Try again"),
+  );
 }
 
 function show(kind, role, text, link) {
-  const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => notice.remove() }, "✕");
+  const close = h(
+    "button",
+    { type: "button", class: "quiet", "aria-label": "Close", onclick: () => notice.remove() },
+    "✕",
+  );
   const notice = h("div", { class: `notice ${kind}`, role }, h("p", {}, text, link ? " " : null, link), close);
   const region = document.querySelector("#notices");
   for (const old of [...region.children]) if (old.firstChild.textContent === text) old.remove();

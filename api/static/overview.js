@@ -10,9 +10,16 @@ export function showOverview(main, _route, signal) {
   const datasets = datasetList(signal);
   const upload = uploadForm(datasets.refresh);
   main.append(
-    h("div", { class: "head" },
+    h(
+      "div",
+      { class: "head" },
       h("h2", { tabindex: "-1", id: "datasets-title" }, "Datasets"),
-      h("button", { type: "button", "aria-expanded": "false", "aria-controls": "upload", onclick: toggle }, "Upload files")),
+      h(
+        "button",
+        { type: "button", "aria-expanded": "false", "aria-controls": "upload", onclick: toggle },
+        "Upload files",
+      ),
+    ),
     upload.element,
     datasets.element,
     h("div", { class: "head" }, h("h2", { id: "jobs-title" }, "Jobs")),

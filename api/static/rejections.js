@@ -8,7 +8,13 @@ import { announce, failure } from "./notices.js";
 import { address, go } from "./router.js";
 
 const PAGE = 50;
-const COLUMNS = [{ label: "File" }, { label: "Line", number: true }, { label: "Column" }, { label: "Why" }, { label: "Value" }];
+const COLUMNS = [
+  { label: "File" },
+  { label: "Line", number: true },
+  { label: "Column" },
+  { label: "Why" },
+  { label: "Value" },
+];
 
 /**
  * @param {object} job
@@ -17,20 +23,46 @@ const COLUMNS = [{ label: "File" }, { label: "Line", number: true }, { label: "C
  */
 export function rejectionsPart(job, query, signal) {
   const codes = new Map();
-  for (const file of job.inputs) for (const [code, count] of Object.entries(file.codes)) codes.set(code, (codes.get(code) ?? 0) + count);
+  for (const file of job.inputs)
+    for (const [code, count] of Object.entries(file.codes)) codes.set(code, (codes.get(code) ?? 0) + count);
   const total = [...codes.values()].reduce((sum, count) => sum + count, 0);
   const body = h("div", {});
-  const file = choice("rejection-file", "File", job.inputs.filter((input) => Object.keys(input.codes).length).map((input) => [input.file, input.file]));
-  const code = choice("rejection-code", "Code", [...codes].map(([name, count]) => [name, `${name} (${number(count)})`]));
-  const element = h("section", { "aria-labelledby": "rejections-title" },
-    h("div", { class: "head" }, h("h3", { id: "rejections-title" }, `Rejections${total ? ` (${number(total)})` : ""}`),
-      total ? h("div", { class: "buttons" }, exportLink(`/api/v1/jobs/${job.id}/rejections`, {}, "csv", `rejections-${job.id}.csv`)) : null),
+  const file = choice(
+    "rejection-file",
+    "File",
+    job.inputs.filter((input) => Object.keys(input.codes).length).map((input) => [input.file, input.file]),
+  );
+  const code = choice(
+    "rejection-code",
+    "Code",
+    [...codes].map(([name, count]) => [name, `${name} (${number(count)})`]),
+  );
+  const element = h(
+    "section",
+    { "aria-labelledby": "rejections-title" },
+    h(
+      "div",
+      { class: "head" },
+      h("h3", { id: "rejections-title" }, `Rejections${total ? ` (${number(total)})` : ""}`),
+      total
+        ? h(
+            "div",
+            { class: "buttons" },
+            exportLink(`/api/v1/jobs/${job.id}/rejections`, {}, "csv", `rejections-${job.id}.csv`),
+          )
+        : null,
+    ),
     total ? h("div", { class: "filters" }, file.element, code.element) : null,
-    body);
+    body,
+  );
 
   function choice(id, label, options) {
-    const select = h("select", { id, onchange: () => go(address(["jobs", job.id], { file: file.select.value, code: code.select.value })) },
-      h("option", { value: "" }, "all"), options.map(([value, text]) => h("option", { value }, text)));
+    const select = h(
+      "select",
+      { id, onchange: () => go(address(["jobs", job.id], { file: file.select.value, code: code.select.value })) },
+      h("option", { value: "" }, "all"),
+      options.map(([value, text]) => h("option", { value }, text)),
+    );
     return { select, element: h("span", { class: "field" }, h("label", { for: id }, label), select) };
   }
 
@@ -39,7 +71,11 @@ export function rejectionsPart(job, query, signal) {
     const only = { file: wanted.get("file"), code: wanted.get("code") };
     file.select.value = only.file ?? "";
     code.select.value = only.code ?? "";
-    if (!total && job.outcome !== "unchanged") return fill(body, h("p", { class: "muted" }, job.inputs.length ? "Every line was accepted." : "No file was read."));
+    if (!total && job.outcome !== "unchanged")
+      return fill(
+        body,
+        h("p", { class: "muted" }, job.inputs.length ? "Every line was accepted." : "No file was read."),
+      );
     const rows = [];
     const more = h("button", { type: "button", "data-focus": "more rejections", onclick: () => load() }, "Show more");
     let cursor = "";
@@ -47,15 +83,26 @@ export function rejectionsPart(job, query, signal) {
     async function load() {
       more.disabled = true;
       try {
-        const page = await get(withQuery(`/api/v1/jobs/${job.id}/rejections`, { ...only, limit: PAGE, cursor }), { signal });
+        const page = await get(withQuery(`/api/v1/jobs/${job.id}/rejections`, { ...only, limit: PAGE, cursor }), {
+          signal,
+        });
         rows.push(...page.items.map(row));
         cursor = page.next_cursor;
         more.disabled = false;
-        fill(body, rows.length ? table("Rejected lines and items", COLUMNS, rows, { hideCaption: true, kind: "wide" }) : h("p", { class: "muted" }, "None of these."),
-          cursor ? more : null);
+        fill(
+          body,
+          rows.length
+            ? table("Rejected lines and items", COLUMNS, rows, { hideCaption: true, kind: "wide" })
+            : h("p", { class: "muted" }, "None of these."),
+          cursor ? more : null,
+        );
         announce(`${rows.length} rejections shown`);
       } catch (error) {
-        if (error.name !== "AbortError") fill(body, failure(error, () => update(wanted)));
+        if (error.name !== "AbortError")
+          fill(
+            body,
+            failure(error, () => update(wanted)),
+          );
       }
     }
     await load();
@@ -66,6 +113,11 @@ export function rejectionsPart(job, query, signal) {
 }
 
 function row({ file, line, column, code, message, value }) {
-  return [file, number(line), column ?? "–", [h("span", { class: "mono" }, code), h("br"), h("span", { class: "muted" }, message)],
-    value === null ? "–" : h("mark", { class: "mono" }, value)];
+  return [
+    file,
+    number(line),
+    column ?? "–",
+    [h("span", { class: "mono" }, code), h("br"), h("span", { class: "muted" }, message)],
+    value === null ? "–" : h("mark", { class: "mono" }, value),
+  ];
 }

@@ -1,11 +1,17 @@
 // Runs before the page is drawn, as a plain script: so that it is never drawn in the other colours, and that a page of
-// which a part cannot be loaded says so.
+// which a part cannot be loaded is loaded once more, and then says so.
 {
-  const tell = (event) => {
-    if (event.target.tagName !== "SCRIPT" && event.target.tagName !== "LINK") return;
-    document.querySelector("main > .loading")?.replaceChildren("The page could not be loaded as a whole; load it again.");
+  const AGAIN_MS = 10_000;
+
+  const recover = (event) => {
+    const waiting = document.querySelector("main > .loading");
+    if (event.target.tagName !== "SCRIPT" || !waiting) return;
+    const isSecond = Date.now() - Number(sessionStorage.getItem("reloaded")) < AGAIN_MS;
+    sessionStorage.setItem("reloaded", String(Date.now()));
+    if (isSecond) waiting.textContent = "The page could not be loaded as a whole; load it again.";
+    else location.reload();
   };
-  addEventListener("error", tell, true);
+  addEventListener("error", recover, true);
 
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");

@@ -36,18 +36,36 @@ function keep(given) {
 /** @param {boolean} wasWrong */
 function form(wasWrong) {
   const input = h("input", {
-    id: "token-input", name: "token", type: "password", required: true, autocomplete: "current-password", autofocus: true,
+    id: "token-input",
+    name: "token",
+    type: "password",
+    required: true,
+    autocomplete: "current-password",
+    autofocus: true,
     "aria-describedby": "token-hint",
   });
-  const dialog = h("dialog", { "aria-labelledby": "token-title" },
-    h("form", { method: "dialog" },
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": "token-title" },
+    h(
+      "form",
+      { method: "dialog" },
       h("h2", { id: "token-title" }, "API token needed"),
-      h("p", { id: "token-hint", role: wasWrong ? "alert" : null },
-        wasWrong ? "This is not the token of this service." : "This service answers only with its token (API_TOKEN)."),
-      h("label", { for: "token-input" }, "Token"), input,
-      h("div", { class: "buttons" },
+      h(
+        "p",
+        { id: "token-hint", role: wasWrong ? "alert" : null },
+        wasWrong ? "This is not the token of this service." : "This service answers only with its token (API_TOKEN).",
+      ),
+      h("label", { for: "token-input" }, "Token"),
+      input,
+      h(
+        "div",
+        { class: "buttons" },
         h("button", { type: "button", onclick: () => dialog.close() }, "Not now"),
-        h("button", { class: "primary", value: "given" }, "Continue"))));
+        h("button", { class: "primary", value: "given" }, "Continue"),
+      ),
+    ),
+  );
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {

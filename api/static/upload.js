@@ -15,10 +15,23 @@ export function uploadForm(uploaded) {
   /** @type {Map<string, File>} by the contract's name */
   const files = new Map();
   const name = h("input", {
-    id: "upload-name", required: true, pattern: NAME, maxlength: "63", autocomplete: "off", spellcheck: "false",
-    autocapitalize: "none", placeholder: "lab", "aria-describedby": "upload-name-hint",
+    id: "upload-name",
+    required: true,
+    pattern: NAME,
+    maxlength: "63",
+    autocomplete: "off",
+    spellcheck: "false",
+    autocapitalize: "none",
+    placeholder: "lab",
+    "aria-describedby": "upload-name-hint",
   });
-  const input = h("input", { id: "upload-files", type: "file", multiple: true, accept: ".csv,.gz", onchange: () => take(input.files) });
+  const input = h("input", {
+    id: "upload-files",
+    type: "file",
+    multiple: true,
+    accept: ".csv,.gz",
+    onchange: () => take(input.files),
+  });
   const list = h("ul", { class: "files wanted" });
   const run = h("input", { id: "upload-run", type: "checkbox", checked: true });
   const bar = h("progress", { max: "1", value: "0", "aria-label": "Upload" });
@@ -27,16 +40,36 @@ export function uploadForm(uploaded) {
   const complaint = h("p", { class: "complaint", role: "alert" });
   const send = h("button", { class: "primary" }, "Upload");
   const cancel = h("button", { type: "button", hidden: true }, "Cancel");
-  const drop = h("div", { class: "drop", ondragover: over, ondragleave: out, ondrop: dropped },
-    h("label", { for: "upload-files" }, "Drop the three files here, or choose them (.csv or .csv.gz)"), input);
-  const element = h("form", { id: "upload", class: "panel", hidden: true, novalidate: true, "aria-label": "Upload a dataset", onsubmit: submit },
-    drop, list,
-    h("div", { class: "field" },
-      h("label", { for: "upload-name" }, "Name of the dataset"), name,
-      h("span", { id: "upload-name-hint", class: "muted" }, "a–z, 0–9, _ and -; one of that name is replaced")),
+  const drop = h(
+    "div",
+    { class: "drop", ondragover: over, ondragleave: out, ondrop: dropped },
+    h("label", { for: "upload-files" }, "Drop the three files here, or choose them (.csv or .csv.gz)"),
+    input,
+  );
+  const element = h(
+    "form",
+    {
+      id: "upload",
+      class: "panel",
+      hidden: true,
+      novalidate: true,
+      "aria-label": "Upload a dataset",
+      onsubmit: submit,
+    },
+    drop,
+    list,
+    h(
+      "div",
+      { class: "field" },
+      h("label", { for: "upload-name" }, "Name of the dataset"),
+      name,
+      h("span", { id: "upload-name-hint", class: "muted" }, "a–z, 0–9, _ and -; one of that name is replaced"),
+    ),
     h("div", { class: "field line" }, run, h("label", { for: "upload-run" }, "Run a job when the files are there")),
-    complaint, progress,
-    h("div", { class: "buttons" }, send, cancel));
+    complaint,
+    progress,
+    h("div", { class: "buttons" }, send, cancel),
+  );
   draw();
 
   /** @param {Iterable<File>} given */
@@ -54,11 +87,18 @@ export function uploadForm(uploaded) {
   }
 
   function draw() {
-    fill(list, WANTED.map((wanted) => {
-      const file = files.get(wanted);
-      return h("li", { class: file ? "there" : null }, h("span", {}, file?.name ?? wanted),
-        h("span", { class: "muted" }, file ? size(file.size) : "missing"));
-    }));
+    fill(
+      list,
+      WANTED.map((wanted) => {
+        const file = files.get(wanted);
+        return h(
+          "li",
+          { class: file ? "there" : null },
+          h("span", {}, file?.name ?? wanted),
+          h("span", { class: "muted" }, file ? size(file.size) : "missing"),
+        );
+      }),
+    );
   }
 
   function over(event) {
@@ -80,7 +120,8 @@ export function uploadForm(uploaded) {
     event.preventDefault();
     const missing = WANTED.filter((wanted) => !files.has(wanted));
     if (missing.length) return complain(`Missing: ${missing.join(", ")}.`, input);
-    if (!name.checkValidity()) return complain("The name has 1 to 63 of a–z, 0–9, _ and -, and begins with a letter or a digit.", name);
+    if (!name.checkValidity())
+      return complain("The name has 1 to 63 of a–z, 0–9, _ and -, and begins with a letter or a digit.", name);
     complaint.textContent = "";
     await upload();
   }

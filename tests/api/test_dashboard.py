@@ -54,7 +54,7 @@ def test_every_module_that_another_one_imports_is_there(client: FlaskClient) -> 
 def test_what_only_the_charts_need_is_not_loaded_with_the_page(client: FlaskClient) -> None:
     names = {posixpath.basename(path) for path in _linked(client)}
 
-    assert not names & {"charts.js", "echarts.min.js"}
+    assert not names & {"charts.js", "drawing.js", "echarts.min.js"}
 
 
 def test_the_page_needs_nothing_that_its_own_policy_forbids(client: FlaskClient) -> None:
@@ -66,6 +66,13 @@ def test_the_page_needs_nothing_that_its_own_policy_forbids(client: FlaskClient)
     assert "//" not in page, "something from elsewhere"
 
 
+def test_scripts_are_as_short_as_modules_are(client: FlaskClient) -> None:
+    own = {path: text.splitlines() for path, text in _scripts(client).items() if "echarts.min" not in path}
+
+    assert {path: len(lines) for path, lines in own.items() if len(lines) > 250} == {}
+    assert [line for lines in own.values() for line in lines if len(line) > 120] == []
+
+
 def test_data_never_becomes_markup(client: FlaskClient) -> None:
     own = {path: text for path, text in _scripts(client).items() if "echarts.min" not in path}
 
@@ -74,7 +81,7 @@ def test_data_never_becomes_markup(client: FlaskClient) -> None:
 
 
 def test_the_page_offers_every_order_that_the_api_has(client: FlaskClient) -> None:
-    script = next(text for path, text in _scripts(client).items() if path.endswith("/features.js"))
+    script = next(text for path, text in _scripts(client).items() if path.endswith("/users.js"))
     [offered] = re.findall(r"const SORTED_BY = \[(.*?)\]", script)
 
     assert set(re.findall(r'"(\w+)"', offered)) == {sort.removeprefix("-") for sort in SORTS}

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 from tests.browser.service import Service, running
 from tests.conftest import fast_directory, missing
@@ -24,6 +24,8 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 20_000
+# Chromium breaks off all that is under way whenever a container's network comes or goes. The page asks again.
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -43,6 +45,15 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
+
+
+def _go(page: Page, address: str) -> None:
+    try:
+        page.goto(address)
+    except Error as error:
+        if NETWORK_CHANGED not in error.message:
+            raise
+        page.goto(address)
 
 
 @dataclass
@@ -67,7 +78,7 @@ class Visits:
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        page.goto(f"{url or self.service.url}/{place}")
+        _go(page, f"{url or self.service.url}/{place}")
         expect(page.locator("main h2").first).to_be_visible()
         return page
 
@@ -76,7 +87,7 @@ class Visits:
         self.expected = complaint
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not re.search(self.expected, message.text):
+        if message.type in ("error", "warning") and not re.search(f"{self.expected}|{NETWORK_CHANGED}", message.text):
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def end(self) -> None:

@@ -104,6 +104,14 @@ def test_a_job_is_run_and_its_features_sorted_with_the_keyboard_alone(visit: Vis
     expect(page.get_by_role("button", name="Total experiments")).to_be_focused()
 
 
+def test_who_follows_a_link_stays_at_the_heading_when_the_data_comes(visit: Visits, places: dict[str, str]) -> None:
+    page = visit()
+    page.get_by_role("link", name=places["job"][-8:], exact=True).click()
+
+    expect(page.get_by_role("region", name="Files")).to_be_visible()
+    expect(page.locator("h2")).to_be_focused()
+
+
 def test_what_happens_is_said_to_who_does_not_see_it(visit: Visits, service: Service, places: dict[str, str]) -> None:
     assert places
     page = visit()

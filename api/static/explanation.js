@@ -5,8 +5,8 @@ import { fill, h, table } from "./elements.js";
 import { cell, counted, heading } from "./format.js";
 import { failure, sentence } from "./notices.js";
 import { address } from "./router.js";
+import { ABOUT } from "./users.js";
 
-const ABOUT = ["dataset", "job_id", "computed_at"];
 const COLUMNS = [{ label: "Feature" }, { label: "Value" }, { label: "Where it comes from" }];
 const LINES_SHOWN = 12;
 // Another explanation is being looked for: each takes a moment.
@@ -23,8 +23,18 @@ export function showUser(main, route, signal) {
   const body = h("div", {}, h("p", { class: "loading" }, "Loading …"));
   const why = h("p", { class: "why muted", role: "status" });
   main.append(
-    h("p", { class: "way" }, h("a", { href: "#/features" }, "Features"), " / ", h("a", { href: address(["features", dataset], { job }) }, dataset), ` / user ${id}`),
-    title, why, body);
+    h(
+      "p",
+      { class: "way" },
+      h("a", { href: "#/features" }, "Features"),
+      " / ",
+      h("a", { href: address(["features", dataset], { job }) }, dataset),
+      ` / user ${id}`,
+    ),
+    title,
+    why,
+    body,
+  );
 
   async function load() {
     try {
@@ -56,8 +66,19 @@ export function showUser(main, route, signal) {
 
   function draw(user, explanation) {
     const names = Object.keys(user).filter((name) => !ABOUT.includes(name));
-    fill(body, table("Features of the user", COLUMNS, names.map((name) =>
-      [heading(name), h("strong", {}, cell(user[name])), explanation ? lines(explanation[name] ?? []) : ""]), { hideCaption: true }));
+    fill(
+      body,
+      table(
+        "Features of the user",
+        COLUMNS,
+        names.map((name) => [
+          heading(name),
+          h("strong", {}, cell(user[name])),
+          explanation ? lines(explanation[name] ?? []) : "",
+        ]),
+        { hideCaption: true },
+      ),
+    );
   }
 
   load();
@@ -67,11 +88,28 @@ export function showUser(main, route, signal) {
 /** @param {{file: string, count: number, lines: number[]}[]} places */
 function lines(places) {
   if (!places.some(({ count }) => count)) return h("span", { class: "muted" }, "no line");
-  return h("ul", { class: "changes" }, places.filter(({ count }) => count).map(({ file, count, lines: all }) => {
-    const shown = all.slice(0, LINES_SHOWN).join(", ");
-    const rest = count - Math.min(all.length, LINES_SHOWN);
-    return h("li", {}, h("span", { class: "muted" }, file), ` ${count === 1 ? "line" : "lines"} ${shown}`,
-      rest ? h("details", {}, h("summary", {}, `and ${counted(rest, "more", "more")}`),
-        h("span", {}, all.slice(LINES_SHOWN).join(", "), count > all.length ? " …" : "")) : null);
-  }));
+  return h(
+    "ul",
+    { class: "changes" },
+    places
+      .filter(({ count }) => count)
+      .map(({ file, count, lines: all }) => {
+        const shown = all.slice(0, LINES_SHOWN).join(", ");
+        const rest = count - Math.min(all.length, LINES_SHOWN);
+        return h(
+          "li",
+          {},
+          h("span", { class: "muted" }, file),
+          ` ${count === 1 ? "line" : "lines"} ${shown}`,
+          rest
+            ? h(
+                "details",
+                {},
+                h("summary", {}, `and ${counted(rest, "more", "more")}`),
+                h("span", {}, all.slice(LINES_SHOWN).join(", "), count > all.length ? " …" : ""),
+              )
+            : null,
+        );
+      }),
+  );
 }
