@@ -11,6 +11,9 @@ from worker import jobs
 READING = [
     "/api/v1/jobs",
     "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000",
+    "/api/v1/jobs/events",
+    "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000/events",
+    "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000/log",
     "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000/rejections",
     "/api/v1/jobs/01936d6c-5c1e-7000-8000-000000000000/diff",
     "/api/v1/features",
