@@ -34,7 +34,7 @@ class _ListQuery(TypedDict, total=False):
 
 
 @bp.get("/events")
-@operation(Answer(None, text=MEDIA_TYPE))
+@operation(Answer(None, media_types=(MEDIA_TYPE,)))
 def of_all(query: _ListQuery) -> Response:
     """The newest 20 jobs, oldest first, as events `job`, then each job that is new or has changed, for five minutes."""
     dataset = query.get("dataset")
@@ -53,7 +53,7 @@ def _of_all(of: Services, event: Event, since: int, newest: list[Job], dataset: 
 
 
 @bp.get("/<job_id>/events")
-@operation(Answer(None, text=MEDIA_TYPE), problems={HTTPStatus.NOT_FOUND: ("unknown_job",)})
+@operation(Answer(None, media_types=(MEDIA_TYPE,)), problems={HTTPStatus.NOT_FOUND: ("unknown_job",)})
 def of_one(job_id: JobId) -> Response:
     """The job as an event `job`, now and whenever it has changed, to its end or for five minutes."""
     return _stream(_of_one(services(), _event(), jobs.look(services().looks, job_id)))

@@ -1,32 +1,106 @@
-"""Tables for spreadsheets: what a file holds must not run when somebody opens it in one."""
+"""Answers that are files: CSV, Parquet and Excel workbooks, as many rows as there are."""
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
 
-# OWASP, CSV Injection: what begins with one of these is read as a formula. The last four are full-width.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+import sqlalchemy as sa
+from flask import Response, request
+from pydantic import Field
+from sqlalchemy.dialects.postgresql import psycopg2
+from typing_extensions import TypedDict
+from werkzeug.wrappers import Response as BaseResponse
+
+from api import parameters
+from api.operations import Answer, Header
+from api.parameters import OneOf
+from api.problems import Problem
+from api.services import services
+from worker import exports
+from worker.exports import MEDIA_TYPES, Broken, Busy, Export, Table
+
+_JSON = "application/json"
+
+_TAG = Header("ETag", {"type": "string"}, "of the rows that a file holds, for If-None-Match", required=False)
+_NAME = Header("Content-Disposition", {"type": "string"}, "the name of a file", required=False)
+_VARY = Header("Vary", {"type": "string"}, "Accept: the format may depend on it", required=False)
+
+PROBLEMS = {HTTPStatus.SERVICE_UNAVAILABLE: ("export_unavailable",)}
+
+Known = TypedDict(
+    "Known", {"If-None-Match": Annotated[str, Field(description="the tag of the file that is known")]}, total=False
+)
 
 
-def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
-    """Return the rows as lines of CSV, each cell as harmless() has it."""
-    lines = io.StringIO()
-    csv.writer(lines).writerows([harmless(value) for value in row] for row in rows)
-    return lines.getvalue()
+class Formatted(TypedDict, total=False):
+    """What may be a file; without `format` the header Accept says so."""
+
+    format: Annotated[str, OneOf(("json", *MEDIA_TYPES))]
 
 
-def harmless(value: Any) -> Any:
-    """Return text with a single quote before what a spreadsheet would run; all else, numbers too, as it is.
+def answers(shape: type) -> tuple[Answer, Answer]:
+    """Return what a view answers that has rows as JSON or as a file."""
+    return (
+        Answer(shape, headers=(_TAG, _NAME, _VARY), media_types=tuple(MEDIA_TYPES.values())),
+        Answer(None, HTTPStatus.NOT_MODIFIED, (_TAG,)),
+    )
 
-    Where a comma is written in numbers, a spreadsheet takes the semicolon for the separator and begins a cell there.
+
+def wanted(query: Formatted, *, paging: Collection[str]) -> str | None:
+    """Return the format of the file that is asked for, None for JSON. Raises Problem for a part of a file."""
+    format_ = query.get("format") or _accepted()
+    if format_ == "json":
+        return None
+    for name in paging:
+        if name in query:
+            raise parameters.invalid(name, "a file holds all rows in one order: there are no pages")
+    return format_
+
+
+def _accepted() -> str:
+    """Return the format that the client likes best; who takes anything gets JSON."""
+    formats = {_JSON: "json"} | {media_type: format_ for format_, media_type in MEDIA_TYPES.items()}
+    return formats[request.accept_mimetypes.best_match(formats, default=_JSON)]
+
+
+def table(page: str, intact: str, values: Mapping[str, Any]) -> Table:
+    """Return the rows to export; the statements have their parameters as everywhere in the API."""
+    return Table(_for_psycopg2(page), _for_psycopg2(intact), values)
+
+
+def _for_psycopg2(statement: str) -> str:
+    return str(sa.text(statement).compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
+
+
+def answer(rows: Table, format_: str, name: str, *, is_final: bool = True) -> BaseResponse:
+    """Return the rows as a file; where they are final, the client may keep it. Raises Problem.
+
+    A slow reader holds up a process and no transaction. What ends as it should is complete: where the rows go, or the
+    process fails, the answer breaks off.
     """
-    if not isinstance(value, str):
-        return value
-    return ";".join(f"'{part}" if _runs(part) else part for part in value.split(";"))
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"', "Vary": "Accept"}
+    response = Response(mimetype=MEDIA_TYPES[format_], headers=headers)
+    response.automatically_set_content_length = False  # nobody knows it yet
+    if is_final:
+        asked = json.dumps([format_, rows.page, rows.values], sort_keys=True, default=str)
+        response.set_etag(hashlib.sha256(asked.encode()).hexdigest()[:32], weak=True)
+    response.make_conditional(request)
+    if response.status_code == HTTPStatus.OK:
+        response.response = iter(()) if request.method == "HEAD" else _begun(rows, format_)
+    return response
 
 
-def _runs(text: str) -> bool:
-    return text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+def _begun(rows: Table, format_: str) -> Export:
+    try:
+        return Export(services().settings, rows, format_)
+    except Busy as error:
+        raise _unavailable(f"{exports.AT_ONCE} others are being written") from error
+    except Broken as error:
+        raise _unavailable("the file could not be written") from error
+
+
+def _unavailable(reason: str) -> Problem:
+    headers = {"Retry-After": "5"}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "export_unavailable", f"{reason}; try again", headers=headers)

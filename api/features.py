@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify
 from pydantic import Field
 from typing_extensions import TypedDict
+from werkzeug.wrappers import Response as BaseResponse
 
-from api import answers, parameters, versions
+from api import answers, exports, parameters, versions
+from api.exports import Formatted, Known
 from api.operations import Answer, operation
 from api.parameters import LIMIT_DEFAULT, Flag, JobName, OneOf, Page, Text, UserId
 from api.problems import Problem
@@ -27,7 +29,7 @@ _explaining = BoundedSemaphore()
 
 _SEARCH = (
     "a user's id, or how the name or the email begins, in either case; of more than"
-    f" {FOUND_MAX} names, or emails, the first in alphabetical order"
+    f" {FOUND_MAX} names, or emails, the first in alphabetical order, but in a file all"
 )
 
 
@@ -38,7 +40,7 @@ class _VersionQuery(TypedDict, total=False):
     job: JobName
 
 
-class _RowsQuery(_VersionQuery, Page, total=False):
+class _RowsQuery(_VersionQuery, Page, Formatted, total=False):
     sort: Annotated[str, OneOf(SORTS)]
     search: Annotated[Text, Field(description=_SEARCH)]
     user_id: UserId
@@ -56,9 +58,12 @@ _NO_VERSION = ("not_published", "unknown_version")
 
 
 @bp.get("/features")
-@operation(Answer(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION}, limit=1)
-def rows(query: _RowsQuery) -> Response:
-    """A page of users, by id unless sorted otherwise; the pages after it stay with its version."""
+@operation(*exports.answers(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION, **exports.PROBLEMS}, limit=1)
+def rows(query: _RowsQuery, headers: Known) -> BaseResponse:  # noqa: ARG001 - werkzeug reads If-None-Match
+    """A page of users, by id unless sorted otherwise; the pages after it stay with its version. Or all, as a file."""
+    format_ = exports.wanted(query, paging=("sort", "limit", "cursor"))
+    if format_:
+        return _file(query, format_)
     limit = query.get("limit", LIMIT_DEFAULT)
     with services().engine.connect() as connection:
         if "cursor" in query:
@@ -67,11 +72,23 @@ def rows(query: _RowsQuery) -> Response:
                 raise parameters.invalid_cursor()
         else:
             job_id, after = _version(connection, query), None
-        asked = Rows(connection, job_id, query.get("user_id"), query.get("search", "").strip())
+        asked = _asked(connection, job_id, query)
         found = asked.page(limit + 1, sort=query.get("sort", BY_ID), after=after)
     more = len(found) > limit
     next_cursor = parameters.pack_cursor(job_id, found[limit - 1]["user_id"]) if more else None
     return jsonify(items=found[:limit], next_cursor=next_cursor)
+
+
+def _file(query: _RowsQuery, format_: str) -> BaseResponse:
+    with services().engine.connect() as connection:
+        job_id = _version(connection, query)
+        table = _asked(connection, job_id, query).table()
+        versions.refuse_going(connection, job_id)
+    return exports.answer(table, format_, f"features-{job_id}")
+
+
+def _asked(connection: sa.Connection, job_id: UUID, query: _RowsQuery) -> Rows:
+    return Rows(connection, job_id, query.get("user_id"), query.get("search", "").strip())
 
 
 @bp.get("/features/<user_id>")

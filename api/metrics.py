@@ -61,7 +61,7 @@ def init_app(app: Flask) -> None:
 
 
 @bp.get("/metrics")
-@described(Answer(None, text="text/plain"))
+@described(Answer(None, media_types=("text/plain",)))
 def show() -> Response:
     """Numbers for Prometheus: jobs, queue, stages, lines, rejections, workers, and how long requests take."""
     return Response(generate_latest(current_app.extensions[_EXTENSION]), content_type=CONTENT_TYPE_LATEST)

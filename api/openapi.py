@@ -159,8 +159,9 @@ def _answers(
     found: dict[str, Any] = {}
     for answer in operation.answers:
         content: dict[str, Any] = {"application/json": {"schema": schemas[answer.shape]}} if answer.shape else {}
-        if media_type := "text/csv" if answer.csv else answer.text:
-            content[media_type] = {"schema": {"type": "string"}}
+        for media_type in answer.media_types:
+            # Bytes have no type in JSON.
+            content[media_type] = {"schema": {"type": "string"}} if media_type.startswith("text/") else {}
         found[str(answer.status.value)] = {
             "description": answer.status.phrase,
             "headers": _headers(answer.headers),

@@ -34,16 +34,15 @@ class Header:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a view answers: `shape` is the type of its JSON, None where there is none; `csv` where it may be that.
+    """What a view answers: `shape` is the type of its JSON, None where there is none.
 
-    `text` is the media type of an answer that is text, and nothing else.
+    `media_types` are those that the answer may have instead.
     """
 
     shape: Any
     status: HTTPStatus = HTTPStatus.OK
     headers: tuple[Header, ...] = ()
-    csv: bool = False
-    text: str | None = None
+    media_types: tuple[str, ...] = ()
 
 
 class Shape:

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api import parameters, versions
+from api import exports, parameters, versions
+from worker.exports import Table
 from worker.indices import KEYS
 
 Row = dict[str, Any]
@@ -25,6 +26,14 @@ FOUND_MAX = 2000
 
 _ID = re.compile(r"-?[0-9]{1,19}")
 _LIKE_SIGNS = str.maketrans({sign: rf"\{sign}" for sign in r"\%_"})
+
+
+# Dataset, job and time are the version's, all others the row's.
+_SELECT = """
+    SELECT {columns} FROM {source}
+    CROSS JOIN (SELECT dataset, computed_at FROM dataset_versions WHERE job_id = :job_id) AS version
+    WHERE {condition} ORDER BY {order} LIMIT :limit
+"""
 
 
 @dataclass(frozen=True)
@@ -111,46 +120,65 @@ class Rows:
 
     def _lowest(self, key: str, condition: str, values: dict[str, Any]) -> Any:
         """Return the lowest of the highest keys, of which a page holds no more."""
-        source, bound = self._source
-        highest = f"SELECT {key} AS key FROM {source} WHERE {condition} ORDER BY {key} DESC LIMIT :limit"
+        highest = f"SELECT {key} AS key FROM {self._source} WHERE {condition} ORDER BY {key} DESC LIMIT :limit"
         query = f"SELECT min(key) FROM ({highest}) AS highest"
-        return self.connection.scalar(sa.text(query), bound | values)
+        return self.connection.scalar(sa.text(query), self._values | values)
 
     def _select(self, stretch: Stretch, limit: int) -> list[Row]:
-        source, bound = self._source
-        found = self.connection.execute(
-            sa.text(
-                f"SELECT {self._columns} FROM {source}"
-                " CROSS JOIN (SELECT dataset, computed_at FROM dataset_versions WHERE job_id = :job_id) AS version"
-                f" WHERE {stretch.condition} ORDER BY {stretch.order} LIMIT :limit"
-            ),
-            bound | stretch.values | {"limit": limit},
+        statement = _SELECT.format(
+            columns=self._columns, source=self._source, condition=stretch.condition, order=stretch.order
         )
+        found = self.connection.execute(sa.text(statement), self._values | stretch.values | {"limit": limit})
         return [dict(row) for row in found.mappings()]
+
+    def table(self) -> Table:
+        """Return all rows, by user_id, for a file: a search finds every user there."""
+        conditions, values = ["job_id = :job_id", "(:after IS NULL OR user_id > :after)"], self._values
+        if self.user_id is not None:
+            conditions.append("user_id = :user_id")
+        if self.search:
+            conditions.append(f"({' OR '.join(self._matches.values())})")
+        page = _SELECT.format(
+            columns=f"user_id AS key, {self._columns}",
+            source="user_feature_versions",
+            condition=" AND ".join(conditions),
+            order="user_id",
+        )
+        return exports.table(page, versions.INTACT, values | {"partition": versions.partition(self.job_id)})
 
     @cached_property
     def _columns(self) -> str:
         return ", ".join(f'"{name}"' for name in versions.columns(self.connection))
 
     @cached_property
-    def _source(self) -> tuple[str, dict[str, Any]]:
-        """What to select from, and the values for it."""
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"job_id": self.job_id}
+        if self.user_id is not None:
+            values["user_id"] = self.user_id
+        if self.search:
+            values["beginning"] = f"{self.search.translate(_LIKE_SIGNS)}%"
+        return values
+
+    @cached_property
+    def _matches(self) -> dict[str, str]:
+        """How a search finds a user by each key."""
+        found = {KEYS[column]: f"{KEYS[column]} LIKE lower(:beginning)" for column in ("name", "email")}
+        if _ID.fullmatch(self.search) and -(1 << 63) <= int(self.search) < 1 << 63:
+            found[BY_ID] = f"user_id = {int(self.search)}"
+        return found
+
+    @cached_property
+    def _source(self) -> str:
+        """What pages are selected from."""
         rows = "SELECT * FROM user_feature_versions WHERE job_id = :job_id"
-        bound: dict[str, Any] = {"job_id": self.job_id}
         if self.user_id is not None:
             rows += " AND user_id = :user_id"
-            bound["user_id"] = self.user_id
         if not self.search:
-            return f"({rows}) AS row", bound
+            return f"({rows}) AS row"
         found = [
-            f"({rows} AND {key} LIKE lower(:beginning) ORDER BY {key}, user_id LIMIT {FOUND_MAX})"
-            for key in (KEYS["name"], KEYS["email"])
+            f"({rows} AND {match} ORDER BY {key}, user_id LIMIT {FOUND_MAX})" for key, match in self._matches.items()
         ]
-        if _ID.fullmatch(self.search) and -(1 << 63) <= int(self.search) < 1 << 63:
-            found.append(f"({rows} AND user_id = :found)")
-            bound["found"] = int(self.search)
-        bound["beginning"] = f"{self.search.translate(_LIKE_SIGNS)}%"
-        return f"({' UNION '.join(found)}) AS row", bound
+        return f"({' UNION '.join(found)}) AS row"
 
 
 def _by_id(descends: bool, after: int | None) -> Iterator[Stretch]:

@@ -45,10 +45,17 @@ def dataset(connection: sa.Connection, job_id: UUID) -> str | None:
     return name
 
 
+# True as long as all rows are there: while a version is being dropped, its partition goes before the row that names it.
+INTACT = "SELECT true FROM pg_inherits WHERE inhrelid = to_regclass(:partition) AND NOT inhdetachpending"
+
+
+def partition(job_id: UUID) -> str:
+    return f"user_feature_versions_{job_id.hex}"
+
+
 def refuse_going(connection: sa.Connection, job_id: UUID) -> None:
-    """Call it after reading: while a version is being dropped, its partition goes before the row that names it."""
-    query = "SELECT true FROM pg_inherits WHERE inhrelid = to_regclass(:partition) AND NOT inhdetachpending"
-    if not connection.scalar(sa.text(query), {"partition": f"user_feature_versions_{job_id.hex}"}):
+    """Call it after reading."""
+    if not connection.scalar(sa.text(INTACT), {"partition": partition(job_id)}):
         raise _not_kept(str(job_id))
 
 

@@ -24,6 +24,7 @@ OF_WORKER_FOR_API = {
     "explanations",
     "uploads",
     "indices",
+    "exports",
 }
 
 

@@ -8,6 +8,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 # Each names what a request may not hold although every part of it is as described.
 REFUSED_FOR_THEIR_MEANING = (
     "cursor: a next_cursor of an earlier answer",  # any other text was never a cursor
+    *(f"{name}: a file holds all rows" for name in ("sort", "limit", "cursor")),  # with `format`, or with Accept
     "job: a job belongs to one dataset",  # each of the two parameters is fine without the other
     "against: a job of the same dataset",
     "Idempotency-Key: this key was used for another request",
