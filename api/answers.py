@@ -122,12 +122,21 @@ class Summary(TypedDict):
     computed_at: datetime
 
 
+class DatasetFile(TypedDict):
+    """A file as it is stored; `file` is its name in the contract, also where it is a .gz."""
+
+    file: str
+    bytes: Count
+
+
 class Dataset(TypedDict):
-    """What is published of a dataset; null where nothing is yet."""
+    """A dataset's files, and what is published of it; null where nothing is yet."""
 
     name: str
     published_job_id: UUID | None
     published_at: datetime | None
+    files: list[DatasetFile]
+    is_mounted: Annotated[bool, Field(description="from DATA_DIR: nothing can be uploaded under this name")]
 
 
 class Datasets(TypedDict):

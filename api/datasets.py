@@ -7,6 +7,7 @@ from api import answers, parameters
 from api.operations import Answer, operation
 from api.parameters import LIMIT_DEFAULT, Page
 from api.services import services
+from worker import inventory
 
 bp = Blueprint("datasets", __name__, url_prefix="/api/v1/datasets")
 
@@ -15,6 +16,7 @@ bp = Blueprint("datasets", __name__, url_prefix="/api/v1/datasets")
 @operation(Answer(answers.Datasets))
 def published(query: Page) -> Response:
     """The datasets that have files or that a job was ever asked for, by name, and what is published of each."""
+    settings = services().settings
     limit = query.get("limit", LIMIT_DEFAULT)
     after = parameters.unpack_cursor(query["cursor"])[0] if "cursor" in query else ""
     with services().engine.connect() as connection:
@@ -26,8 +28,12 @@ def published(query: Page) -> Response:
                 " LEFT JOIN dataset_versions AS v ON v.job_id = d.published_job_id"
                 " WHERE name > :after ORDER BY name LIMIT :limit"
             ),
-            {"with_files": list(services().settings.datasets()), "after": after, "limit": limit + 1},
+            {"with_files": list(settings.datasets()), "after": after, "limit": limit + 1},
         )
         rows = [dict(row) for row in found.mappings()]
     next_cursor = parameters.pack_cursor(rows[limit - 1]["name"]) if len(rows) > limit else None
-    return jsonify(items=rows[:limit], next_cursor=next_cursor)
+    items = [
+        row | {"files": inventory.files(settings, row["name"]), "is_mounted": settings.is_mounted(row["name"])}
+        for row in rows[:limit]
+    ]
+    return jsonify(items=items, next_cursor=next_cursor)

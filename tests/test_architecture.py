@@ -25,6 +25,7 @@ OF_WORKER_FOR_API = {
     "uploads",
     "indices",
     "exports",
+    "inventory",
 }
 
 

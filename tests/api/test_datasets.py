@@ -1,5 +1,6 @@
 """GET /api/v1/datasets"""
 
+import os
 import shutil
 
 from flask.testing import FlaskClient
@@ -20,15 +21,51 @@ def test_before_the_first_job_the_datasets_that_have_files_are_there(client: Fla
     (settings.data_dir / "empty").mkdir()
     shutil.copytree(SAMPLE, settings.data_dir / "No-Name")
     (settings.data_dir / "link").symlink_to(SAMPLE)
-    files = [(path.name, path.read_bytes()) for path in SAMPLE.glob("*.csv")]
-    assert client.put(f"{PATH}/lab", data=form(*files), content_type=FORM_TYPE).status_code == 201
+    uploaded = [(path.name, path.read_bytes()) for path in SAMPLE.glob("*.csv")]
+    assert client.put(f"{PATH}/lab", data=form(*uploaded), content_type=FORM_TYPE).status_code == 201
 
+    files = [
+        {"file": name, "bytes": (SAMPLE / name).stat().st_size}
+        for name in ("users.csv", "compounds.csv", "user_experiments.csv")
+    ]
     assert client.get(PATH).get_json() == {
         "items": [
-            {"name": name, "published_job_id": None, "published_at": None} for name in ("default", "lab", "mounted")
+            {"name": name, "published_job_id": None, "published_at": None, "files": files, "is_mounted": name != "lab"}
+            for name in ("default", "lab", "mounted")
         ],
         "next_cursor": None,
     }
+
+
+def test_a_compressed_file_has_its_contracts_name_and_its_own_size(client: FlaskClient, settings: Settings) -> None:
+    (settings.data_dir / "users.csv").unlink()
+    (settings.data_dir / "users.csv.gz").write_bytes(b"12345")
+
+    [dataset] = client.get(PATH).get_json()["items"]
+
+    assert dataset["files"][0] == {"file": "users.csv", "bytes": 5}
+
+
+def test_what_is_no_file_is_not_listed_and_not_followed(client: FlaskClient, settings: Settings) -> None:
+    (settings.data_dir / "users.csv").unlink()
+    (settings.data_dir / "users.csv").symlink_to("/etc/passwd")
+    (settings.data_dir / "compounds.csv").unlink()
+    os.mkfifo(settings.data_dir / "compounds.csv")
+
+    [dataset] = client.get(PATH).get_json()["items"]
+
+    assert [file["file"] for file in dataset["files"]] == ["user_experiments.csv"]
+
+
+def test_a_name_that_data_dir_takes_is_mounted_whatever_is_there(client: FlaskClient, in_process: InProcess) -> None:
+    in_process.submit(dataset="taken")
+    (in_process.settings.data_dir / "taken").mkdir()
+
+    dataset = client.get(PATH).get_json()["items"][1]
+
+    assert (dataset["name"], dataset["files"], dataset["is_mounted"]) == ("taken", [], True)
+    response = client.put(f"{PATH}/taken", data=form(("users.csv", b"")), content_type=FORM_TYPE)
+    assert response.status_code == 409
 
 
 def test_without_files_and_jobs_there_are_no_datasets(client: FlaskClient, settings: Settings) -> None:
@@ -50,9 +87,10 @@ def test_a_dataset_shows_what_is_published_of_it(client: FlaskClient, in_process
     in_process.submit(dataset="waiting")
     [version] = in_process.query("SELECT computed_at FROM dataset_versions")
 
-    assert client.get(PATH).get_json()["items"] == [
-        {"name": "default", "published_job_id": str(job.id), "published_at": version["computed_at"].isoformat()},
-        {"name": "waiting", "published_job_id": None, "published_at": None},
+    items = client.get(PATH).get_json()["items"]
+    assert [(item["name"], item["published_job_id"], item["published_at"]) for item in items] == [
+        ("default", str(job.id), version["computed_at"].isoformat()),
+        ("waiting", None, None),
     ]
 
 
