@@ -23,6 +23,7 @@ from api import (
     request_ids,
     security,
     services,
+    statistics,
     uploads,
 )
 from api.encoding import IsoJSON
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(job_log.bp)
     app.register_blueprint(diff.bp)
     app.register_blueprint(features.bp)
+    app.register_blueprint(statistics.bp)
     app.register_blueprint(datasets.bp)
     app.register_blueprint(publications.bp)
     app.register_blueprint(openapi.bp)

@@ -122,6 +122,43 @@ class Summary(TypedDict):
     computed_at: datetime
 
 
+Bin = TypedDict("Bin", {"from": Count, "to": Count, "users": Count})
+
+
+class TopCompound(TypedDict):
+    """How many users have it as their most common compound."""
+
+    compound_id: int
+    compound_name: str
+    users: Count
+
+
+class SignupMonth(TypedDict):
+    """The users who signed up in it; the mean run time is that of their experiments."""
+
+    month: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}$")]
+    users: Count
+    experiments: Count
+    average_run_time: float | None
+
+
+class VersionStatistics(TypedDict):
+    job_id: UUID
+    computed_at: datetime
+    average_experiments_per_user: float | None
+
+
+class Statistics(TypedDict):
+    """For charts. Bins are of equal width and include both bounds; versions are those that were published."""
+
+    dataset: str
+    job_id: UUID
+    experiments_per_user: Annotated[list[Bin], Field(max_length=40)]
+    top_compounds: Annotated[list[TopCompound], Field(max_length=20)]
+    signup_months: list[SignupMonth]
+    versions: list[VersionStatistics]
+
+
 class DatasetFile(TypedDict):
     """A file as it is stored; `file` is its name in the contract, also where it is a .gz."""
 

@@ -33,20 +33,20 @@ _SEARCH = (
 )
 
 
-class _VersionQuery(TypedDict, total=False):
+class VersionQuery(TypedDict, total=False):
     """The published version of a dataset, or the kept one of a job."""
 
     dataset: Text
     job: JobName
 
 
-class _RowsQuery(_VersionQuery, Page, Formatted, total=False):
+class _RowsQuery(VersionQuery, Page, Formatted, total=False):
     sort: Annotated[str, OneOf(SORTS)]
     search: Annotated[Text, Field(description=_SEARCH)]
     user_id: UserId
 
 
-class _UserQuery(_VersionQuery, total=False):
+class _UserQuery(VersionQuery, total=False):
     explain: Flag
 
 
@@ -54,11 +54,11 @@ class _SummaryQuery(TypedDict, total=False):
     dataset: Text
 
 
-_NO_VERSION = ("not_published", "unknown_version")
+NO_VERSION = {HTTPStatus.NOT_FOUND: ("not_published", "unknown_version")}
 
 
 @bp.get("/features")
-@operation(*exports.answers(answers.FeatureRows), problems={HTTPStatus.NOT_FOUND: _NO_VERSION, **exports.PROBLEMS}, limit=1)
+@operation(*exports.answers(answers.FeatureRows), problems={**NO_VERSION, **exports.PROBLEMS}, limit=1)
 def rows(query: _RowsQuery, headers: Known) -> BaseResponse:  # noqa: ARG001 - werkzeug reads If-None-Match
     """A page of users, by id unless sorted otherwise; the pages after it stay with its version. Or all, as a file."""
     format_ = exports.wanted(query, paging=("sort", "limit", "cursor"))
@@ -71,7 +71,7 @@ def rows(query: _RowsQuery, headers: Known) -> BaseResponse:  # noqa: ARG001 - w
             if "dataset" in query and versions.dataset(connection, job_id) != query["dataset"]:
                 raise parameters.invalid_cursor()
         else:
-            job_id, after = _version(connection, query), None
+            job_id, after = version(connection, query), None
         asked = _asked(connection, job_id, query)
         found = asked.page(limit + 1, sort=query.get("sort", BY_ID), after=after)
     more = len(found) > limit
@@ -81,7 +81,7 @@ def rows(query: _RowsQuery, headers: Known) -> BaseResponse:  # noqa: ARG001 - w
 
 def _file(query: _RowsQuery, format_: str) -> BaseResponse:
     with services().engine.connect() as connection:
-        job_id = _version(connection, query)
+        job_id = version(connection, query)
         table = _asked(connection, job_id, query).table()
         versions.refuse_going(connection, job_id)
     return exports.answer(table, format_, f"features-{job_id}")
@@ -95,7 +95,7 @@ def _asked(connection: sa.Connection, job_id: UUID, query: _RowsQuery) -> Rows:
 @operation(
     Answer(answers.User),
     problems={
-        HTTPStatus.NOT_FOUND: (*_NO_VERSION, "unknown_user"),
+        HTTPStatus.NOT_FOUND: (*NO_VERSION[HTTPStatus.NOT_FOUND], "unknown_user"),
         HTTPStatus.CONFLICT: ("input_changed",),
         HTTPStatus.SERVICE_UNAVAILABLE: ("explanation_unavailable",),
     },
@@ -103,7 +103,7 @@ def _asked(connection: sa.Connection, job_id: UUID, query: _RowsQuery) -> Rows:
 def user(user_id: UserId, query: _UserQuery) -> Response:
     """One user; with `explain=true` also the input lines behind each number."""
     with services().engine.connect() as connection:
-        job_id = _version(connection, query)
+        job_id = version(connection, query)
         found = Rows(connection, job_id, user_id).page(1)
         if not found:
             raise Problem(HTTPStatus.NOT_FOUND, "unknown_user", f"this version has no user {user_id}")
@@ -151,7 +151,7 @@ def summary(query: _SummaryQuery) -> Response:
     return jsonify(dict(row))
 
 
-def _version(connection: sa.Connection, query: _VersionQuery) -> UUID:
+def version(connection: sa.Connection, query: VersionQuery) -> UUID:
     """Which version is asked for: a kept one by its job, or the published one of a dataset."""
     if "job" in query:
         if "dataset" in query:

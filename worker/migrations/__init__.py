@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from etl import schema
 from worker import database
 
-HEAD = "0005"
+HEAD = "0006"
 
 _VERSIONS = Path(__file__).parent / "versions"
 _LOCK = 7_305_712_918  # any number that nothing else in this database locks
