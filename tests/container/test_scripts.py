@@ -215,6 +215,10 @@ def test_compose_runs_three_workers_on_the_same_jobs(image: str, tmp_path: Path)
         assert "succeeded, published" in triggered.stdout
         refused = run("trigger_etl.sh", cwd=tmp_path, check=False, API_TOKEN="wrong")
         assert refused.returncode == 1
+        api = compose("ps", "--quiet", "api").stdout.strip()
+        run("backup.sh", "saved", cwd=tmp_path, CONTAINER=api)
+        restored = run("restore.sh", "--force", "saved", cwd=tmp_path, CONTAINER=api)
+        assert "Restored 1 jobs and 1 versions of 1 datasets." in restored.stdout
         ports = docker("ps", "--filter", f"name={NAME}", "--format", "{{.Ports}}").stdout
         assert set(re.findall(r"[0-9.:]+->\d+", ports)) == {f"127.0.0.1:{PORT}->8000"}
     finally:
