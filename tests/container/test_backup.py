@@ -81,6 +81,7 @@ def test_a_backup_brings_a_new_volume_to_where_the_old_one_was(containers: Conta
     (tmp_path / "damaged").write_bytes(damaged)
     assert "damaged" in restore(new, tmp_path / "damaged", "--force", check=False).stderr
     assert seen(new, "default", "lab") == before
+    assert new.run_job(dataset="lab", force=True)["outcome"] == "published", "its files are there"
     restore(new, tmp_path / "saved", "--force")
     assert len(new.get("/api/v1/jobs")["items"]) == 4
 
