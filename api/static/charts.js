@@ -63,7 +63,7 @@ function described({ experiments_per_user: bins, top_compounds: compounds, signu
       columns: [{ label: "Compound" }, { label: "Users", number: true }],
       rows: compounds.map((compound) => [compound.compound_name, number(compound.users)]),
       option: {
-        xAxis: value("users"),
+        xAxis: { ...value("users"), name: "" }, // the title says it
         yAxis: {
           ...category(most.map((compound) => compound.compound_name)),
           axisLabel: { width: 110, overflow: "truncate", interval: 0 },

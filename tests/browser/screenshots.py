@@ -42,8 +42,7 @@ def _prepare(service: Service) -> dict[str, str]:
         service.publish("synthesis", lab(users, seed=7))
     service.publish("screening", sample())
     job = service.publish("screening", faulty())
-    service.upload("crystals", lab(90, seed=3))
-    service.run("crystals", mode="dry_run")
+    service.run("synthesis", mode="dry_run")
     return {
         "overview": "#/",
         "job": f"#/jobs/{job['id']}",
