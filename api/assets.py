@@ -7,6 +7,7 @@ relative names, and a page never meets parts of another release.
 import gzip
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -26,6 +27,7 @@ _OF_WHEELS = {
     "flask_swagger_ui": ("dist/swagger-ui.css", "dist/swagger-ui-bundle.js"),
 }
 _DIGEST_CHARS = 16
+_IMPORTED = re.compile(rb'from "\./([\w.]+)"')
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,16 @@ class Assets:
     def get(self, name: str) -> Asset | None:
         return self._by_name.get(name)
 
-    def names(self, suffix: str) -> list[str]:
-        return [name for name in self._by_name if name.endswith(suffix)]
+    def address(self, name: str) -> str:
+        return f"{bp.url_prefix}/{self.digest}/{name}"
+
+    def modules(self, name: str) -> list[str]:
+        """The module and all that it imports, directly or not, at its start: who loads it needs them at once."""
+        found = [name]
+        for module in found:
+            imported = _IMPORTED.findall(self._by_name[module].content)
+            found += [other for other in map(bytes.decode, imported) if other not in found]
+        return found
 
 
 def init_app(app: Flask) -> None:
@@ -66,7 +76,7 @@ def init_app(app: Flask) -> None:
     paths = [*sorted(path for path in _STATIC.iterdir() if path.is_file()), *_of_wheels()]
     assets = Assets([Asset(path.name, path.read_bytes()) for path in paths])
     app.extensions[_EXTENSION] = assets
-    app.add_template_global(lambda name: f"{bp.url_prefix}/{assets.digest}/{name}", "static")
+    app.add_template_global(assets.address, "static")
 
 
 def _of_wheels() -> list[Path]:

@@ -6,11 +6,7 @@ from api import assets
 
 bp = Blueprint("dashboard", __name__)
 
-# What only some visitors need is loaded when they do.
-_LATER = frozenset({"charts.js", "drawing.js", "echarts.min.js", "docs.js", "swagger-ui-bundle.js"})
-
 
 @bp.get("/")
 def page() -> str:
-    modules = [name for name in assets.all_assets().names(".js") if name not in _LATER]
-    return render_template("dashboard.html", modules=modules)
+    return render_template("dashboard.html", modules=assets.all_assets().modules("app.js"))
