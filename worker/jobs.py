@@ -112,6 +112,8 @@ _SIGNATURE = "'job ' || id || ' attempt ' || attempt"
 _MINE = "id = :id AND state = 'running' AND attempt = :attempt"
 # A row that is locked is being finished in this moment. NO KEY: one whose version is being entered is not yet.
 _RUNNING = "id IN (SELECT id FROM jobs WHERE state = 'running' AND ({}) FOR NO KEY UPDATE SKIP LOCKED)"
+# What only an attempt that is at work has.
+_NO_ATTEMPT = "lease_expires_at = NULL, stage = NULL, progress_done = NULL, progress_total = NULL, progress_unit = NULL"
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 
 
@@ -191,7 +193,7 @@ def cancel(connection: sa.Connection, job_id: UUID) -> Job:
     """
     row = connection.execute(
         sa.text(f"""
-            UPDATE jobs SET state = 'cancelled', finished_at = clock_timestamp(), lease_expires_at = NULL, stage = NULL
+            UPDATE jobs SET state = 'cancelled', finished_at = clock_timestamp(), {_NO_ATTEMPT}
             WHERE id = :id AND state IN ('queued', 'running') RETURNING {_COLUMNS}
         """),
         {"id": job_id},
@@ -335,7 +337,7 @@ def succeed(
     changes = (
         "state = 'succeeded', outcome = :outcome, outcome_detail = :outcome_detail, inputs = :inputs,"
         " reconciled = true, timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = clock_timestamp(),"
-        " lease_expires_at = NULL, stage = NULL"
+        f" {_NO_ATTEMPT}"
     )
     values = {
         "outcome": outcome,
@@ -367,7 +369,7 @@ def fail(
         job,
         "state = 'failed', error_code = :code, error_detail = :detail, inputs = :inputs,"
         " timings_ms = timings_ms || CAST(:timings_ms AS jsonb), finished_at = clock_timestamp(),"
-        " lease_expires_at = NULL, stage = NULL",
+        f" {_NO_ATTEMPT}",
         {"code": code, "detail": detail, "inputs": json.dumps(list(inputs)), "timings_ms": json.dumps(timings_ms)},
     )
 
@@ -438,7 +440,7 @@ def end_overdue(connection: sa.Connection, limit_s: float) -> list[UUID]:
     rows = connection.execute(
         sa.text(f"""
             UPDATE jobs SET state = 'failed', error_code = 'time_limit', error_detail = :detail,
-                finished_at = clock_timestamp(), lease_expires_at = NULL, stage = NULL
+                finished_at = clock_timestamp(), {_NO_ATTEMPT}
             WHERE {_RUNNING.format("started_at < now() - make_interval(secs => :limit_s)")} RETURNING id
         """),
         {"limit_s": limit_s, "detail": f"the attempt took longer than {limit_s:g} s (JOB_TIME_LIMIT)"},
@@ -597,12 +599,12 @@ _UNFINISHED = sa.text("""
 # --- transitions out of `running`
 
 # An attempt that ends like this waits, and the next one twice as long, so that what was away can come back.
-_BACK_TO_QUEUE = """
+_BACK_TO_QUEUE = f"""
     state = CASE WHEN attempt < :attempts_max THEN 'queued' ELSE 'failed' END,
     error_code = CASE WHEN attempt >= :attempts_max THEN :code END,
     error_detail = CASE WHEN attempt >= :attempts_max THEN :detail || ' (attempt ' || attempt || ', the last)' END,
     finished_at = CASE WHEN attempt >= :attempts_max THEN clock_timestamp() END,
-    due_at = now() + make_interval(secs => attempt * :pause_s), rung_at = NULL, lease_expires_at = NULL, stage = NULL
+    due_at = now() + make_interval(secs => attempt * :pause_s), rung_at = NULL, {_NO_ATTEMPT}
 """
 
 

@@ -363,6 +363,19 @@ def test_a_lease_is_renewed_with_stage_and_progress(in_process: InProcess) -> No
     assert (shown.stage, shown.progress_done, shown.progress_total, shown.progress_unit) == ("extract", 3, 10, "bytes")
 
 
+@pytest.mark.parametrize("end", ["succeed", "fail", "postpone", "cancel"])
+def test_a_job_that_nobody_is_at_has_neither_stage_nor_progress(end: str, in_process: InProcess) -> None:
+    job = in_process.claim(in_process.submit())
+    with in_process.engine.begin() as connection:
+        jobs.renew(connection, job, "extract", (3, 10, "bytes"))
+
+    with in_process.engine.begin() as connection:
+        (_transitions(job) | {"cancel": lambda connection: jobs.cancel(connection, job.id)})[end](connection)
+
+    shown = in_process.job(job)
+    assert (shown.stage, shown.progress_done, shown.progress_total, shown.progress_unit) == (None, None, None, None)
+
+
 def _transitions(job: Job) -> dict[str, Callable[[sa.Connection], object]]:
     """What an attempt can do with its job."""
     return {
