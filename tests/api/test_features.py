@@ -223,5 +223,5 @@ def test_a_limit_that_is_none_is_refused(client: FlaskClient) -> None:
 
 def test_an_unknown_or_repeated_parameter_is_refused(client: FlaskClient) -> None:
     body = problem(client.get(f"{PATH}?userid=1"), 422, "invalid_parameter")
-    assert body["detail"].startswith("userid: there is no such parameter; allowed are cursor, dataset, job, ")
+    assert body["detail"].startswith("userid: there is no such parameter; allowed are cursor, dataset, format, job, ")
     assert problem(client.get(f"{PATH}?limit=1&limit=2"), 422, "invalid_parameter")["parameter"] == "limit"

@@ -19,6 +19,7 @@ READING = [
     "/api/v1/features",
     "/api/v1/features/1",
     "/api/v1/summary",
+    "/api/v1/statistics",
     "/api/v1/datasets",
     "/api/v1/datasets/default/publication",
 ]
