@@ -72,7 +72,8 @@ dumped_database() {
   pg_restore --no-owner --no-privileges --file - "$folder/database" || printf '\\.\nit broke off;\n'
 }
 
-# Not only what the backup holds: a newer version's table would be in its own migration's way.
+# Not only what the backup holds: a newer version's table or function would be in its own migration's way. What belongs to
+# an extension stays.
 empty_database() {
   cat <<SQL
 SET lock_timeout = '30s';
@@ -81,6 +82,7 @@ LOCK TABLE jobs;
 DO \$\$
 DECLARE
     relation record;
+    routine record;
 BEGIN
     IF NOT $force AND EXISTS (SELECT FROM jobs) THEN
         RAISE 'this service has jobs; with --force they are lost, and all versions and uploaded datasets with them';
@@ -97,6 +99,15 @@ BEGIN
                 CASE relation.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, relation.name
             );
         END IF;
+    END LOOP;
+    FOR routine IN
+        SELECT oid::regprocedure AS name FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proowner = current_user::regrole
+            AND NOT EXISTS (
+                SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e'
+            )
+    LOOP
+        EXECUTE format('DROP ROUTINE %s CASCADE', routine.name);
     END LOOP;
 END \$\$;
 SQL

@@ -91,7 +91,8 @@ def test_a_volume_and_a_backup_of_an_older_version_go_on_in_this_one(containers:
     old = containers.start_ready()
     dump = (ROOT / "tests/worker/databases/0003.sql").read_bytes()
     tables = "DROP VIEW user_features, experiment_summary; DROP TABLE jobs, datasets, dataset_versions, schedule, "
-    tables += "user_feature_versions, rejections, worker_heartbeats, alembic_version CASCADE"
+    tables += "user_feature_versions, rejections, worker_heartbeats, job_log, totals, version_statistics, "
+    tables += "alembic_version CASCADE; DROP FUNCTION note_change"
     old.execute("kill -STOP $(pgrep --full '[w]orker')")
     old.psql(tables)
     load = ["docker", "exec", "--interactive", old.name, "psql", "--quiet", "--single-transaction", "-vON_ERROR_STOP=1"]
