@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from api import exports, parameters, versions
 from worker.exports import Table
 from worker.indices import KEYS
+from worker.versions import partition
 
 Row = dict[str, Any]
 
@@ -75,7 +76,7 @@ class Rows:
             found += self._select(stretch, limit - len(found))
             if len(found) == limit:
                 break
-        if not found:
+        if len(found) < limit:  # the end of the list, or the version has gone between two statements
             versions.refuse_going(self.connection, self.job_id)
         return found
 
@@ -144,7 +145,7 @@ class Rows:
             condition=" AND ".join(conditions),
             order="user_id",
         )
-        return exports.table(page, versions.INTACT, values | {"partition": versions.partition(self.job_id)})
+        return exports.table(page, versions.INTACT, values | {"partition": partition(self.job_id)})
 
     @cached_property
     def _columns(self) -> str:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from api import parameters
 from api.problems import Problem
 from worker.jobs import UnknownJob
+from worker.versions import partition
 
 # The columns of the view that tell about the version and not about a user.
 ABOUT = ("dataset", "job_id", "computed_at")
@@ -47,10 +48,6 @@ def dataset(connection: sa.Connection, job_id: UUID) -> str | None:
 
 # True as long as all rows are there: while a version is being dropped, its partition goes before the row that names it.
 INTACT = "SELECT true FROM pg_inherits WHERE inhrelid = to_regclass(:partition) AND NOT inhdetachpending"
-
-
-def partition(job_id: UUID) -> str:
-    return f"user_feature_versions_{job_id.hex}"
 
 
 def refuse_going(connection: sa.Connection, job_id: UUID) -> None:

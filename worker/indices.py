@@ -8,16 +8,17 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from worker import disk
+from worker import disk, versions
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 # What rows can be sorted by, beside user_id: the keys of the indices. Text goes without regard to case, and by code
-# points, because only then the index also finds what begins with a text.
+# points, because only then the index also finds what begins with a text. An entry of an index may have 2,700 bytes, so
+# of a long text only the beginning counts.
 KEYS = {
-    "name": 'lower(name) COLLATE "C"',
-    "email": 'lower(email) COLLATE "C"',
+    "name": 'left(lower(name), 500) COLLATE "C"',
+    "email": 'left(lower(email), 500) COLLATE "C"',
     "signup_date": "signup_date",
     "total_experiments": "total_experiments",
     "average_run_time": "average_run_time",
@@ -66,7 +67,7 @@ def _make(connection: sa.Connection, settings: Settings, job_id: UUID, size: int
     missing = wanted.keys() - set(there)
     if not missing:
         return
-    partition = f'"user_feature_versions_{job_id.hex}"'
+    partition = versions.partition(job_id)
     for name in sorted(missing):
         # An index and what is sorted for it take less than the rows.
         if settings.database_is_embedded and disk.is_nearly_full(

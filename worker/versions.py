@@ -18,6 +18,11 @@ _ROWS_AT_ONCE = 50_000
 _ROWS_OF_JOBS = ("rejections", "job_log")
 
 
+def partition(job_id: UUID) -> str:
+    """Return the table of a version's rows; it needs no quotes."""
+    return f"user_feature_versions_{job_id.hex}"
+
+
 def drop_old(engine: sa.Engine, keep: int) -> None:
     """Drop what is older than the newest `keep` versions of a dataset, without making a reader or a job wait.
 
@@ -113,14 +118,14 @@ def _given_up(connection: sa.Connection) -> list[UUID]:
 
 def _drop(connection: sa.Connection, job_id: UUID) -> None:
     """The version's row goes last, so that a drop which was interrupted is found again."""
-    partition = f'"user_feature_versions_{job_id.hex}"'
+    table = partition(job_id)
     attached = "SELECT FROM pg_inherits WHERE inhrelid = to_regclass(:partition)"
-    if connection.execute(sa.text(attached), {"partition": partition}).first() is not None:
+    if connection.execute(sa.text(attached), {"partition": table}).first() is not None:
         # A plain DETACH or DROP would lock the parent, and with it everybody who wants to read.
-        connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {partition} CONCURRENTLY"))
-    connection.execute(sa.text(f"DROP TABLE IF EXISTS {partition}"))
-    for table in _ROWS_OF_JOBS:
-        _drop_rows(connection, table, job_id)
+        connection.execute(sa.text(f"ALTER TABLE user_feature_versions DETACH PARTITION {table} CONCURRENTLY"))
+    connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
+    for rows in _ROWS_OF_JOBS:
+        _drop_rows(connection, rows, job_id)
     connection.execute(sa.text("DELETE FROM dataset_versions WHERE job_id = :job_id"), {"job_id": job_id})
 
 

@@ -1,15 +1,17 @@
 """GET /api/v1/features?sort=&search="""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from api import parameters, rows
 from tests.api.conftest import problem
 from tests.conftest import InProcess
-from worker import versions
+from worker import indices, versions
 from worker.jobs import Job
 
 PATH = "/api/v1/features"
@@ -167,3 +169,37 @@ def test_a_sorted_page_after_a_user_who_is_not_there_is_refused(client: FlaskCli
     made_up = parameters.pack_cursor(version, 99)
 
     problem(client.get(f"{PATH}?sort=name&cursor={made_up}"), 422, "invalid_parameter")
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("sort", [sort for sort in rows.SORTS if sort.removeprefix("-") in indices.KEYS])
+def test_a_page_is_read_from_the_index_of_its_order(
+    sort: str, in_process: InProcess, published: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indices, "_LARGE_BYTES", 0)
+    indices.make_missing(in_process.engine, in_process.settings)
+    sent: list[tuple[str, Any]] = []
+
+    def note(*given: Any) -> None:
+        sent.append((given[2], given[3]))
+
+    sa.event.listen(in_process.engine, "before_cursor_execute", note)
+    try:
+        with in_process.engine.connect() as connection:
+            [*_, last] = rows.Rows(connection, published.id).page(5, sort=sort)
+            rows.Rows(connection, published.id).page(5, sort=sort, after=last["user_id"])
+    finally:
+        sa.event.remove(in_process.engine, "before_cursor_execute", note)
+
+    index = f" using by_{sort.removeprefix('-')}_"
+    ordered = [(statement, values) for statement, values in sent if "ORDER BY" in statement]
+    assert len(ordered) >= 2
+    with in_process.engine.connect() as connection:
+        # Of so few rows all would be read.
+        connection.execute(sa.text("SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off"))
+        for statement, values in ordered:
+            found = connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()
+            plan = "\n".join(found)
+            assert index in plan, plan
+            # Ids of equal keys are sorted where keys descend: as many as a page holds.
+            assert not re.search(r"(?<!Incremental )Sort  ", plan), plan
