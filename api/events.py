@@ -8,6 +8,7 @@ from flask import Blueprint, Response, copy_current_request_context, current_app
 from typing_extensions import TypedDict
 
 from api.job_answer import as_json
+from api.news import Listener
 from api.operations import Answer, operation
 from api.parameters import DatasetName, JobId
 from api.services import Services, services
@@ -38,18 +39,25 @@ class _ListQuery(TypedDict, total=False):
 def of_all(query: _ListQuery) -> Response:
     """The newest 20 jobs, oldest first, as events `job`, then each job that is new or has changed, for five minutes."""
     dataset = query.get("dataset")
-    since, _ = jobs.changed(services().looks)
-    with services().engine.connect() as connection:
-        newest = jobs.newest(connection, limit=NEWEST, dataset=dataset)[::-1]
-    return _stream(_of_all(services(), _event(), since, newest, dataset))
+    news = services().news
+    listener = news.listen(dataset)  # first, so that nothing comes between the list and the news
+    try:
+        with services().engine.connect() as connection:
+            newest = jobs.newest(connection, limit=NEWEST, dataset=dataset)[::-1]
+    except BaseException:
+        news.leave(listener)
+        raise
+    response = _stream(_of_all(listener, _event(), newest))
+    response.call_on_close(lambda: news.leave(listener))
+    return response
 
 
-def _of_all(of: Services, event: Event, since: int, newest: list[Job], dataset: str | None) -> Iterator[str]:
+def _of_all(listener: Listener, event: Event, newest: list[Job]) -> Iterator[str]:
     end = time.monotonic() + STREAM_S
-    with of.news.listening(since, newest, dataset) as listener:
-        yield "".join(map(event, newest)) or _NOTHING  # so that an empty list begins, too
-        while (rest := end - time.monotonic()) > 0:
-            yield "".join(map(event, listener.wait(min(SILENT_S, rest)))) or _NOTHING
+    listener.has_seen(newest)
+    yield "".join(map(event, newest)) or _NOTHING  # so that an empty list begins, too
+    while (rest := end - time.monotonic()) > 0:
+        yield "".join(map(event, listener.wait(min(SILENT_S, rest)))) or _NOTHING
 
 
 @bp.get("/<job_id>/events")

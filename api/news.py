@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from threading import Event, Lock, Thread
 from uuid import UUID
 
 import psycopg2
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.waiting import AWAY_PAUSE_S
 from worker import jobs
 from worker.database import Looks
 from worker.jobs import Job
@@ -22,19 +22,21 @@ PAUSE_S = 0.2
 class Listener:
     """One who listens, and what it has not been told yet: of each job the newest state."""
 
-    def __init__(self, seen: Mapping[UUID, Job], dataset: str | None) -> None:
-        self._seen = seen
+    def __init__(self, dataset: str | None) -> None:
         self._dataset = dataset
         self._news: dict[UUID, Job] = {}
         self._came = Event()
 
-    def tell(self, found: Mapping[UUID, Job]) -> None:
-        for job_id, job in found.items():
-            if self._seen.get(job_id) != job and self._dataset in (None, job.dataset):
-                self._news[job_id] = job
-        self._seen = found  # what is found again, because a transaction is not over yet, is no news
+    def tell(self, changed: Sequence[Job]) -> None:
+        self._news |= {job.id: job for job in changed if self._dataset in (None, job.dataset)}
         if self._news:
             self._came.set()
+
+    def has_seen(self, found: Sequence[Job]) -> None:
+        """Who knows a job as it is needs no news of it."""
+        for job in found:
+            if self._news.get(job.id) == job:
+                del self._news[job.id]
 
     def wait(self, seconds: float) -> list[Job]:
         """Return the jobs that are new or have changed, as soon as there is one; none when the time is over."""
@@ -52,43 +54,43 @@ class News:
         self._lock = Lock()
         self._listeners: set[Listener] = set()
         self._since = 0
+        self._told: set[int] = set()
         self._looks = False
 
-    @contextmanager
-    def listening(self, since: int, seen: list[Job], dataset: str | None) -> Iterator[Listener]:
-        """Listen for what has changed since that look (jobs.changed); who has `seen` a job so is not told of it."""
-        listener = Listener({job.id: job for job in seen}, dataset)
+    def listen(self, dataset: str | None) -> Listener:
+        """Listen from now on, until leave(). What is read after this shows every change that is not told."""
+        since, _ = jobs.changed(self._connections)
+        listener = Listener(dataset)
         with self._lock:
             self._listeners.add(listener)
-            self._since = min(since, self._since) if self._looks else since
             if not self._looks:
-                self._looks = True
+                self._looks, self._since, self._told = True, since, set()
                 Thread(target=self._look_while_somebody_listens, name="news", daemon=True).start()
-        try:
-            yield listener
-        finally:
-            with self._lock:
-                self._listeners.discard(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        with self._lock:
+            self._listeners.discard(listener)
 
     def _look_while_somebody_listens(self) -> None:
         while True:
             with self._lock:
                 self._looks = bool(self._listeners)
-                since = self._since
             if not self._looks:
                 return
-            self._look(since)
-            time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S if self._look() else AWAY_PAUSE_S)
 
-    def _look(self, since: int) -> None:
+    def _look(self) -> bool:
+        """Tell those who listen; False where the database cannot be asked."""
         try:
-            horizon, changed = jobs.changed(self._connections, since)
+            since, changed = jobs.changed(self._connections, self._since, self._told)
         except (psycopg2.Error, SQLAlchemyError) as error:
             log.warning("there are no news of jobs: %s", error)
-            return
-        found = {job.id: job for job in changed}
+            return False
+        # While a transaction takes long, all that come after it are looked through again.
+        self._told = {number for number in (*self._told, *(number for number, _ in changed)) if number >= since}
+        self._since = since
         with self._lock:
-            if self._since == since:  # who has come meanwhile may want more
-                self._since = horizon
             for listener in self._listeners:
-                listener.tell(found)
+                listener.tell([job for _, job in changed])
+        return True

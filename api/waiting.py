@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 # A small job is done in a tenth of a second: look often at first, then ever less, and never most of the time.
 _FIRST_PAUSE_S, _LAST_PAUSE_S, _SLOWER = 0.005, 0.2, 1.02
 _PAUSE_PER_LOOK = 5
+# While nobody can look, who waits is told so, and may come back at once.
+AWAY_PAUSE_S = 1
 
 
 class Call:
@@ -83,22 +85,27 @@ class Watch:
             if not wanted:
                 return
             started = time.monotonic()
-            self._look(wanted, changing)
+            if not self._look(wanted, changing):
+                time.sleep(AWAY_PAUSE_S)
             rest = min(_PAUSE_PER_LOOK * (time.monotonic() - started), _LAST_PAUSE_S)
             time.sleep(rest)
             self._somebody_came.wait(max(0, pause - rest))
             pause = min(pause * _SLOWER, _LAST_PAUSE_S)
 
-    def _look(self, wanted: list[UUID], changing: list[UUID]) -> None:
+    def _look(self, wanted: list[UUID], changing: list[UUID]) -> bool:
+        """Tell those who wait; False where the database cannot be asked."""
+        could_look = True
         try:
             found: dict[UUID, Job | None] = {
                 job.id: job for job in jobs.finished(self._connections, wanted, also=changing)
             }
         except (psycopg2.Error, SQLAlchemyError) as error:
             log.warning("nobody can wait for a job: %s", error)
+            could_look = False
             found = dict.fromkeys(wanted)  # each then looks for itself, and answers what it sees
         with self._lock:
             for job_id, job in found.items():
                 for call in self._calls.get(job_id, ()):
                     if call.seen or not job or job.is_final:
                         call.tell(job)
+        return could_look

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -236,13 +236,15 @@ _FINISHED = f"""
 """
 
 
-def changed(looks: Looks, since: int | None = None) -> tuple[int, list[Job]]:
+def changed(looks: Looks, since: int | None = None, told: Collection[int] = ()) -> tuple[int, list[tuple[int, Job]]]:
     """Return the jobs that have changed since an earlier look, and the number by which the next look goes on.
 
-    A change that was there before may be among them; none is left out, in whichever order transactions are committed.
+    Each comes with the number of its change: by those that were `told` since, the next look leaves it out. None is left
+    out otherwise, in whichever order transactions are committed.
     """
-    rows = looks.rows(_CHANGED, {"since": None if since is None else str(since)})
-    return int(rows[0][0]), [Job(*row[2:]) for row in rows if row[1]]
+    values = {"since": None if since is None else str(since), "told": [str(number) for number in told]}
+    rows = looks.rows(_CHANGED, values)
+    return int(rows[0][0]), [(int(row[1]), Job(*row[2:])) for row in rows if row[1]]
 
 
 # What the first look did not show is in transactions that were not over by then. The upper bound is for a database that
@@ -251,6 +253,7 @@ _CHANGED = f"""
     SELECT pg_snapshot_xmin(snapshot)::text, changed.*
     FROM pg_current_snapshot() AS snapshot LEFT JOIN (SELECT changed_in, {_COLUMNS} FROM jobs) AS changed
         ON changed_in >= %(since)s::xid8 AND changed_in < pg_snapshot_xmax(snapshot)
+        AND changed_in <> ALL(%(told)s::xid8[])
     ORDER BY created_at, id
 """
 

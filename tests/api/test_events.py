@@ -2,11 +2,14 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg2
 import pytest
+import sqlalchemy as sa
 import uuid6
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -173,7 +176,8 @@ def test_an_empty_list_begins_at_once_and_ends(client: FlaskClient, monkeypatch:
     monkeypatch.setattr(events, "SILENT_S", 0.05)
     monkeypatch.setattr(events, "STREAM_S", 0.2)
 
-    text = client.get("/api/v1/jobs/events").get_data(as_text=True)
+    with client.get("/api/v1/jobs/events") as response:
+        text = response.get_data(as_text=True)
 
     assert set(text.split("\n\n")) == {": nothing new", ""}
 
@@ -200,3 +204,40 @@ def test_rows_with_the_numbers_of_another_server_are_no_news(client: FlaskClient
     in_process.execute("UPDATE jobs SET changed_in = '123456789012'")
 
     assert jobs.changed(looks, since)[1] == []
+
+
+def test_what_was_told_is_not_looked_through_again_while_a_transaction_takes_long(
+    client: FlaskClient, in_process: InProcess
+) -> None:
+    looks = client.application.extensions["services"].looks
+    in_process.submit(dataset="early")
+    since, _ = jobs.changed(looks)
+    with in_process.engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_current_xact_id()"))
+        told = in_process.submit(dataset="new")
+
+        horizon, [(number, job)] = jobs.changed(looks, since)
+        assert job.id == told.id
+        assert [job.id for _, job in jobs.changed(looks, horizon)[1]] == [told.id], "it cannot be left out otherwise"
+        assert jobs.changed(looks, horizon, [number])[1] == []
+
+
+@pytest.mark.parametrize("whose", ["one", "all"])
+def test_while_the_database_is_away_it_is_asked_now_and_then(
+    whose: str, client: FlaskClient, in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = in_process.submit()
+    asked = []
+
+    def refuse(*_: object, **__: object) -> None:
+        asked.append(time.monotonic())
+        raise psycopg2.OperationalError("away")
+
+    monkeypatch.setattr(events, "STREAM_S", 0.5)
+    response = client.get("/api/v1/jobs/events" if whose == "all" else f"/api/v1/jobs/{job.id}/events")
+    monkeypatch.setattr(jobs, "changed", refuse)
+    monkeypatch.setattr(jobs, "finished", refuse)
+
+    with response:
+        assert response.get_data(as_text=True).startswith("event: job")
+    assert 1 <= len(asked) <= 3
