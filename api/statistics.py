@@ -1,6 +1,7 @@
 """What charts show of a version: counted at the first asking, and kept as long as the version is."""
 
 import json
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -15,15 +16,23 @@ from api.services import services
 bp = Blueprint("statistics", __name__, url_prefix="/api/v1")
 
 _BINS_MAX, _COMPOUNDS = 40, 20
+_counting = Lock()
 
 # One look at each row, for all of them.
 _COUNTED = """
-    SELECT grouping(total_experiments, signup_date, most_common_compound_id) AS left_out,
-        total_experiments, signup_date, most_common_compound_id AS compound_id,
-        min(most_common_compound_name) AS compound_name, count(*) AS users, sum(total_experiments) AS experiments,
-        sum(average_run_time * total_experiments) AS run_time
-    FROM user_feature_versions WHERE job_id = :job_id
-    GROUP BY GROUPING SETS ((total_experiments), (signup_date), (most_common_compound_id))
+    WITH counted AS MATERIALIZED (
+        SELECT grouping(total_experiments, signup_date, most_common_compound_id) AS left_out,
+            total_experiments, signup_date, most_common_compound_id AS compound_id,
+            min(most_common_compound_name) AS compound_name, count(*) AS users, sum(total_experiments) AS experiments,
+            sum(average_run_time * total_experiments) AS run_time
+        FROM user_feature_versions WHERE job_id = :job_id
+        GROUP BY GROUPING SETS ((total_experiments), (signup_date), (most_common_compound_id))
+    )
+    SELECT * FROM counted WHERE left_out <> :by_compound
+    UNION ALL (
+        SELECT * FROM counted WHERE left_out = :by_compound AND compound_id IS NOT NULL
+        ORDER BY users DESC, compound_id LIMIT :compounds
+    )
 """
 _BY_EXPERIMENTS, _BY_DAY, _BY_COMPOUND = 0b011, 0b101, 0b110
 
@@ -39,12 +48,12 @@ _VERSIONS = """
 @operation(Answer(answers.Statistics), problems=features.NO_VERSION)
 def statistics(query: VersionQuery) -> Response:
     """What charts show: users by experiments, by most common compound and by month; and the published versions."""
-    with services().engine.begin() as connection:
+    with services().engine.connect() as connection:
         job_id = features.version(connection, query)
-        content = _kept(connection, job_id) or _made(connection, job_id)
+        content = _kept(connection, job_id)
         dataset = versions.dataset(connection, job_id)
         published = [dict(row) for row in connection.execute(sa.text(_VERSIONS), {"dataset": dataset}).mappings()]
-    return jsonify({"dataset": dataset, "job_id": job_id, **content, "versions": published})
+    return jsonify({"dataset": dataset, "job_id": job_id, **(content or _counted(job_id)), "versions": published})
 
 
 def _kept(connection: sa.Connection, job_id: UUID) -> dict[str, Any] | None:
@@ -53,16 +62,27 @@ def _kept(connection: sa.Connection, job_id: UUID) -> dict[str, Any] | None:
     return content
 
 
+def _counted(job_id: UUID) -> dict[str, Any]:
+    """Count, with no more than one of this process's connections, however many ask."""
+    with _counting, services().engine.begin() as connection:
+        return _made(connection, job_id)
+
+
 def _made(connection: sa.Connection, job_id: UUID) -> dict[str, Any]:
-    """Count, unless somebody who was at it has done so meanwhile."""
+    """Count, unless somebody who was at it, also in another process, has done so meanwhile."""
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:job_id, 0))"), {"job_id": str(job_id)})
     if content := _kept(connection, job_id):
         return content
-    rows = connection.execute(sa.text(_COUNTED), {"job_id": job_id}).all()
+    values = {"job_id": job_id, "by_compound": _BY_COMPOUND, "compounds": _COMPOUNDS}
+    rows = connection.execute(sa.text(_COUNTED), values).all()
     versions.refuse_going(connection, job_id)
     content = {
         "experiments_per_user": _bins([row for row in rows if row.left_out == _BY_EXPERIMENTS]),
-        "top_compounds": _top([row for row in rows if row.left_out == _BY_COMPOUND]),
+        "top_compounds": [
+            {"compound_id": row.compound_id, "compound_name": row.compound_name, "users": row.users}
+            for row in rows
+            if row.left_out == _BY_COMPOUND
+        ],
         "signup_months": _months([row for row in rows if row.left_out == _BY_DAY]),
     }
     insert = "INSERT INTO version_statistics (job_id, content) VALUES (:job_id, :content)"
@@ -78,14 +98,6 @@ def _bins(rows: list[Any]) -> list[dict[str, int]]:
     for row in rows:
         users[row.total_experiments // width] += row.users
     return [{"from": n * width, "to": (n + 1) * width - 1, "users": count} for n, count in enumerate(users)]
-
-
-def _top(rows: list[Any]) -> list[dict[str, Any]]:
-    found = sorted((row for row in rows if row.compound_id is not None), key=lambda row: (-row.users, row.compound_id))
-    return [
-        {"compound_id": row.compound_id, "compound_name": row.compound_name, "users": row.users}
-        for row in found[:_COMPOUNDS]
-    ]
 
 
 def _months(rows: list[Any]) -> list[dict[str, Any]]:
