@@ -14,10 +14,12 @@ import pyarrow.parquet
 
 from etl.workbook import Workbook
 
-# OWASP, CSV Injection: what begins with one of these is read as a formula. The last four are full-width.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# OWASP, CSV Injection: what begins with one of these is read as a formula. The last four are full-width. OWASP's line
+# ends are harmless by themselves: what comes after one begins a row.
+_FORMULA = tuple("=+-@\t\uff1d\uff0b\uff0d\uff20")
+_BEGINS_CELL = re.compile(r"([;\r\n])")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_MAY_RUN = r"(?:^|;)[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
+_MAY_RUN = r"(?:^|[;\r\n])[=+\-@\t\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
 
 
 class Writer(Protocol):
@@ -31,7 +33,8 @@ class Writer(Protocol):
 class Csv:
     """RFC 4180; a list has semicolons between its items, and a text a single quote before what would run.
 
-    Where a comma is written in numbers, a spreadsheet takes the semicolon for the separator and begins a cell there.
+    Where a comma is written in numbers, a spreadsheet takes the semicolon for the separator and begins a cell there;
+    the quotes around a text are then within a cell, and a line end in it begins a row.
     """
 
     def __init__(self, sink: IO[bytes], schema: pa.Schema) -> None:
@@ -98,7 +101,7 @@ def _harmless(column: pa.StringArray) -> pa.StringArray:
 
 def harmless(text: str) -> str:
     """Return the text with a single quote before what a spreadsheet would run; numbers as they are."""
-    return ";".join(f"'{part}" if _runs(part) else part for part in text.split(";"))
+    return "".join(f"'{part}" if _runs(part) else part for part in _BEGINS_CELL.split(text))
 
 
 def _runs(text: str) -> bool:

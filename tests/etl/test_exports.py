@@ -184,8 +184,6 @@ def test_the_same_rows_make_the_same_file() -> None:
         "-2+3+cmd|' /C calc'!A0",
         "@SUM(1+1)",
         "\t=1+1",
-        "\r=1+1",
-        "\n=1+1",
         "\uff1d1+1",
         "=",
         "-",
@@ -208,6 +206,13 @@ def test_a_semicolon_may_be_where_a_cell_begins() -> None:
     assert harmless("1;-2;+3") == "1;-2;+3"
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_a_line_end_may_be_where_a_row_begins(end: str) -> None:
+    assert harmless(f"a{end}=cmd|' /C calc'!A0") == f"a{end}'=cmd|' /C calc'!A0"
+    assert harmless(f"{end}=1+1{end}{end}@x;=2") == f"{end}'=1+1{end}{end}'@x;'=2"
+    assert harmless(f"{end}a{end}-5{end}") == f"{end}a{end}-5{end}"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -219,7 +224,7 @@ def test_numbers_and_other_text_stay_as_they_are(value: str) -> None:
 
 
 def test_every_cell_of_csv_is_made_harmless_and_read_back_as_one() -> None:
-    texts = ["a", "=1", '=HYPERLINK("x","y")', "\r=1", "-5", "l1\nl2", "1;=2", "\uff1d1"]
+    texts = ["a", "=1", '=HYPERLINK("x","y")', "\r=1", "-5", "l1\nl2", "l1\r\n=2", "1;=2", "\uff1d1"]
 
     lines = list(csv.reader(io.StringIO(_written("csv", _texts(*texts)).getvalue().decode(), newline="")))
 
@@ -227,9 +232,10 @@ def test_every_cell_of_csv_is_made_harmless_and_read_back_as_one() -> None:
         "a",
         "'=1",
         '\'=HYPERLINK("x","y")',
-        "'\r=1",
+        "\r'=1",
         "-5",
         "l1\nl2",
+        "l1\r\n'=2",
         "1;'=2",
         "'\uff1d1",
     ]
