@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from etl import progress
 from etl.errors import BadInput, Transient
+from etl.exports import WRITERS
 from etl.frames import MAX_REJECTED_RATIO, Frames, run
 
 _EPILOG = """\
@@ -27,7 +27,8 @@ exit status: 0 the features are derived; 1 the files cannot be used, and nothing
 Rejected lines are counted and listed: --rejections writes all of them, with file, line, column and reason."""
 
 _ROOT = Path(__file__).parents[1]
-_SUFFIXES = (".parquet", ".csv")
+_ALLOWED = " or ".join(f".{format_}" for format_ in WRITERS)
+_BATCH_ROWS = 50_000
 _SHOWN = 10
 
 
@@ -69,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     parser.add_argument("--version", action="version", version=f"{project['name']} {project['version']}")
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--out", type=_path, metavar="FILE", help="write a row per user there: .parquet or .csv")
-    parser.add_argument("--rejections", type=_path, metavar="FILE", help="write all rejections: .parquet or .csv")
+    parser.add_argument("--out", type=_path, metavar="FILE", help=f"write a row per user there: {_ALLOWED}")
+    parser.add_argument("--rejections", type=_path, metavar="FILE", help=f"write all rejections: {_ALLOWED}")
     parser.add_argument(
         "--max-rejected-ratio",
         type=_ratio,
@@ -84,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in _SUFFIXES:
-        raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(_SUFFIXES)}")
+    if _format(path) not in WRITERS:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {_ALLOWED}")
     return path
 
 
@@ -110,23 +111,27 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
     """Whoever reads sees the whole file or none."""
     new = path.with_name(f".{path.name}.new")
     try:
-        if path.suffix == ".parquet":
-            # pandas' own note of its types is one that pandas cannot read where there are lists.
-            pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), new)
-        else:
-            _with_lists_as_text(frame).to_csv(new, index=False)
+        _fill(new, frame, _format(path))
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
 
 
-def _with_lists_as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """As the input files have them: 1;2;3."""
-    frame = frame.copy()
-    for name in frame.columns:
-        if str(frame[name].dtype).startswith("list"):
-            frame[name] = frame[name].map(lambda ids: ";".join(map(str, ids)), na_action="ignore")
-    return frame
+def _fill(path: Path, frame: pd.DataFrame, format_: str) -> None:
+    """With the types that the API's files have."""
+    # pandas' own note of its types is one that pandas cannot read where there are lists.
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    types = [pa.string() if type_ == pa.large_string() else type_ for type_ in table.schema.types]
+    schema = pa.schema(zip(table.column_names, types, strict=True))
+    with path.open("wb") as file:
+        writer = WRITERS[format_](file, schema)
+        for batch in table.cast(schema).to_batches(_BATCH_ROWS):
+            writer.write(batch)
+        writer.close()
+
+
+def _format(path: Path) -> str:
+    return path.suffix.removeprefix(".")
 
 
 def _show(frames: Frames, console: Console) -> None:

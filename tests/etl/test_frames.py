@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from etl import run
@@ -76,17 +78,52 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_a_shell_writes_the_features(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet), ("xlsx", pd.read_excel)]
+)
+def test_a_shell_writes_the_features(suffix: str, read: Callable[[Path], pd.DataFrame], tmp_path: Path) -> None:
     out = tmp_path / f"features.{suffix}"
 
     done = shell(SAMPLE, "--out", out)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "37" in done.stdout
-    written = pd.read_parquet(out) if suffix == "parquet" else pd.read_csv(out)
-    assert list(written["user_id"]) == list(run(SAMPLE).features["user_id"])
+    written, features = read(out), run(SAMPLE).features
+    assert list(written) == list(features)
+    assert list(written["user_id"]) == list(features["user_id"])
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_shell_writes_the_types_of_the_apis_files(tmp_path: Path) -> None:
+    features, rejections = tmp_path / "features.parquet", tmp_path / "rejections.parquet"
+
+    assert shell(SAMPLE, "--quiet", "--out", features, "--rejections", rejections).returncode == 0
+
+    written = pyarrow.parquet.read_schema(features)
+    expected = {
+        "user_id": pa.int64(),
+        "name": pa.string(),
+        "signup_date": pa.date32(),
+        "average_run_time": pa.float64(),
+        "total_experiments": pa.int64(),
+    }
+    assert {name: written.field(name).type for name in expected} == expected
+    assert written.field("most_common_compound_ids").type.value_type == pa.int64()
+    assert written.metadata is None
+    text = pa.string()
+    assert pyarrow.parquet.read_schema(rejections).types == [text, pa.int64(), text, text, text, text]
+
+
+def test_what_a_shell_writes_runs_in_no_spreadsheet(tmp_path: Path) -> None:
+    users = USERS + "1,=1+1,a@example.com,2024-01-01\n=2+2,Bob,b@example.com,2024-01-01\n"
+    write(tmp_path, users=users)
+    features, rejections = tmp_path / "features.csv", tmp_path / "rejections.csv"
+
+    done = shell(tmp_path, "--max-rejected-ratio", "0.5", "--out", features, "--rejections", rejections)
+
+    assert done.returncode == 0
+    assert list(pd.read_csv(features)["name"]) == ["'=1+1"]
+    assert list(pd.read_csv(rejections)["value"]) == ["'=2+2"]
 
 
 def test_a_shell_is_told_what_is_wrong_and_nothing_is_written(tmp_path: Path) -> None:
@@ -100,7 +137,7 @@ def test_a_shell_is_told_what_is_wrong_and_nothing_is_written(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "features.txt"], "'features.txt' must end in .parquet or .csv"),
+        (["--out", "features.txt"], "'features.txt' must end in .csv or .parquet or .xlsx"),
         (["--max-rejected-ratio", "2"], "'2' is no number from 0 to 1"),
         (["--max-rejected-ratio", "nan"], "'nan' is no number from 0 to 1"),
     ],
