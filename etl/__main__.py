@@ -1,10 +1,12 @@
 """`python -m etl DIRECTORY`: the features of a dataset from a shell, without any server."""
 
 import argparse
+import errno
+import os
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ from etl.exports import WRITERS
 from etl.frames import MAX_REJECTED_RATIO, Frames, run
 
 _EPILOG = """\
-exit status: 0 the features are derived; 1 the files cannot be used, and nothing was written; 2 the command is wrong
+exit status: 0 the features are derived; 1 the files cannot be used, or one that is asked for cannot be written, and
+nothing was written; 2 the command is wrong
 
 Rejected lines are counted and listed: --rejections writes all of them, with file, line, column and reason."""
 
@@ -32,8 +35,12 @@ _BATCH_ROWS = 50_000
 _SHOWN = 10
 
 
+class _Unwritable(Exception):  # noqa: N818
+    """A file that is asked for cannot be written."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
+    given = _given(arguments)
     told = Console(stderr=True)
     try:
         with Bar(
@@ -48,16 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             frames = run(
                 given.directory, max_rejected_ratio=given.max_rejected_ratio, on_stage=lambda name: _stage(bar, name)
             )
-        if given.out:
-            _write(frames.features, given.out)
-        if given.rejections:
-            _write(frames.rejections, given.rejections)
+        asked = {given.out: frames.features, given.rejections: frames.rejections}
+        _write({path: frame for path, frame in asked.items() if path})
+    except _Unwritable as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
     except (BadInput, Transient, OSError) as error:
         print(f"{given.directory}: {error}", file=sys.stderr)  # noqa: T201
         return 1
     if not given.quiet:
         _show(frames, Console())
     return 0
+
+
+def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.out and given.rejections and given.out.resolve() == given.rejections.resolve():
+        parser.error("--out and --rejections are the same file")
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,14 +123,30 @@ def _stage(bar: Bar, name: str) -> Iterator[progress.Progress]:
     bar.update(task, completed=bar.tasks[task].total or 1, total=bar.tasks[task].total or 1)
 
 
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    """Whoever reads sees the whole file or none."""
-    new = path.with_name(f".{path.name}.new")
+def _write(frames: dict[Path, pd.DataFrame]) -> None:
+    """All files are written or none, and whoever reads sees a whole one. Raises _Unwritable."""
+    new = {path: path.with_name(f".{path.name}.new") for path in frames}
     try:
-        _fill(new, frame, _format(path))
-        new.replace(path)
+        for path, frame in frames.items():
+            with _named(path):
+                if path.is_dir():  # found now, and not when another file has been replaced
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                _fill(new[path], frame, _format(path))
+        for path in frames:
+            with _named(path):
+                new[path].replace(path)
     finally:
-        new.unlink(missing_ok=True)
+        for path in new.values():
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _Unwritable(f"{path}: {error.strerror or error}") from error
 
 
 def _fill(path: Path, frame: pd.DataFrame, format_: str) -> None:

@@ -134,10 +134,25 @@ def test_a_shell_is_told_what_is_wrong_and_nothing_is_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("option", "other"), [("--out", "--rejections"), ("--rejections", "--out")])
+def test_where_one_file_cannot_be_written_neither_is(option: str, other: str, tmp_path: Path) -> None:
+    kept, absent, folder = tmp_path / "kept.csv", tmp_path / "absent" / "x.csv", tmp_path / "folder.csv"
+    kept.write_text("as it was")
+    folder.mkdir()
+
+    for path, reason in ((absent, "No such file or directory"), (folder, "Is a directory")):
+        done = shell(SAMPLE, option, path, other, kept)
+
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{path}: {reason}\n")
+        assert kept.read_text() == "as it was"
+        assert set(tmp_path.iterdir()) == {kept, folder}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--out", "features.txt"], "'features.txt' must end in .csv or .parquet or .xlsx"),
+        (["--out", "x.csv", "--rejections", "data/../x.csv"], "--out and --rejections are the same file"),
         (["--max-rejected-ratio", "2"], "'2' is no number from 0 to 1"),
         (["--max-rejected-ratio", "nan"], "'nan' is no number from 0 to 1"),
     ],
