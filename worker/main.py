@@ -9,7 +9,6 @@ import logging
 import multiprocessing
 import os
 import socket
-from contextlib import suppress
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -71,8 +70,7 @@ def _put_back_after_kill(**_: Any) -> None:
 def _start_process(**_: Any) -> None:
     # The connections that the parent opened are the parent's; a query on a shared socket would mix two answers.
     engine.dispose(close=False)
-    with suppress(OSError):  # not on every system, and not needed where memory suffices
-        memory.be_killed_first()
+    memory.be_killed_first()
     try:
         runner.warm_up()
     except Exception:  # Celery would log it as well, and leave out all that follows

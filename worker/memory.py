@@ -3,12 +3,14 @@
 import os
 import re
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 # Version 2 of the kernel's control groups, and version 1.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
+_SCORE = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO = 800  # of 1000
 
 
@@ -42,7 +44,10 @@ class Kills:
 
 def be_killed_first() -> None:
     """When memory runs out, let the kernel kill this process: a job is tried again, and the servers live on."""
-    Path("/proc/self/oom_score_adj").write_text(str(_FIRST_TO_GO))
+    # Not every system has it, and where a container was given more than this, it may not be lowered: such a process goes
+    # early anyway.
+    with suppress(OSError):
+        _SCORE.write_text(str(_FIRST_TO_GO))
 
 
 def _read(names: tuple[str, ...]) -> list[str]:

@@ -81,6 +81,12 @@ def test_the_process_that_runs_jobs_is_the_first_that_the_kernel_kills() -> None
         Path("/proc/self/oom_score_adj").write_text(before)
 
 
+def test_where_the_kernel_refuses_that_the_process_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_SCORE", tmp_path)  # a directory, which cannot be written to either
+
+    memory.be_killed_first()
+
+
 def test_only_kills_since_the_last_look_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = tmp_path / "memory.events"
     monkeypatch.setattr(memory, "_EVENTS", (str(events), str(tmp_path / "absent")))
