@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from flask import Response, request
+from flask import Response, jsonify, request
 from pydantic import Field
 from sqlalchemy.dialects.postgresql import psycopg2
 from typing_extensions import TypedDict
@@ -25,7 +25,8 @@ _JSON = "application/json"
 
 _TAG = Header("ETag", {"type": "string"}, "of the rows that a file holds, for If-None-Match", required=False)
 _NAME = Header("Content-Disposition", {"type": "string"}, "the name of a file", required=False)
-_VARY = Header("Vary", {"type": "string"}, "Accept: the format may depend on it", required=False)
+_VARY = Header("Vary", {"type": "string"}, "Accept: the format may depend on it")
+_VARIES = {"Vary": "Accept"}
 
 PROBLEMS = {HTTPStatus.SERVICE_UNAVAILABLE: ("export_unavailable",)}
 
@@ -75,20 +76,28 @@ def _for_psycopg2(statement: str) -> str:
 
 
 def answer(rows: Table, format_: str, name: str, *, is_final: bool = True) -> BaseResponse:
-    """Return the rows as a file; where they are final, the client may keep it. Raises Problem.
+    """Return the rows as a file; where they are final, the client may keep it and ask by its tag. Raises Problem.
 
     A slow reader holds up a process and no transaction. What ends as it should is complete: where the rows go, or the
     process fails, the answer breaks off.
     """
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"', "Vary": "Accept"}
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{format_}"', **_VARIES}
     response = Response(mimetype=MEDIA_TYPES[format_], headers=headers)
     response.automatically_set_content_length = False  # nobody knows it yet
     if is_final:
         asked = json.dumps([format_, rows.page, rows.values], sort_keys=True, default=str)
+        response.headers["Cache-Control"] = "private, no-cache"
         response.set_etag(hashlib.sha256(asked.encode()).hexdigest()[:32], weak=True)
     response.make_conditional(request)
     if response.status_code == HTTPStatus.OK:
         response.response = iter(()) if request.method == "HEAD" else _begun(rows, format_)
+    return response
+
+
+def page(**members: Any) -> Response:
+    """Return the rows as JSON, which Accept may have asked for."""
+    response = jsonify(members)
+    response.headers.update(_VARIES)
     return response
 
 

@@ -76,7 +76,7 @@ def rows(query: _RowsQuery, headers: Known) -> BaseResponse:  # noqa: ARG001 - w
         found = asked.page(limit + 1, sort=query.get("sort", BY_ID), after=after)
     more = len(found) > limit
     next_cursor = parameters.pack_cursor(job_id, found[limit - 1]["user_id"]) if more else None
-    return jsonify(items=found[:limit], next_cursor=next_cursor)
+    return exports.page(items=found[:limit], next_cursor=next_cursor)
 
 
 def _file(query: _RowsQuery, format_: str) -> BaseResponse:

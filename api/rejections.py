@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, jsonify
+from flask import Blueprint
 from werkzeug.wrappers import Response
 
 from api import answers, exports, parameters, versions
@@ -54,7 +54,7 @@ def rejections(job_id: JobId, query: _Query, headers: Known) -> Response:  # noq
         _refuse_absent(connection, job)
     next_cursor = parameters.pack_cursor(rows[limit - 1]["id"]) if len(rows) > limit else None
     items = [{name: value for name, value in row.items() if name != "id"} for row in rows[:limit]]
-    return jsonify(items=items, next_cursor=next_cursor)
+    return exports.page(items=items, next_cursor=next_cursor)
 
 
 def _file(job_id: JobId, query: _Query, format_: str) -> Response:

@@ -132,7 +132,8 @@ def test_the_header_accept_asks_for_a_file_and_the_parameter_comes_first(
     for path in (PATH, f"/api/v1/jobs/{published.id}/rejections"):
         response = _get(client, path, headers=headers)
         assert (response.mimetype, response.headers["Vary"]) == (MEDIA_TYPES[format_], "Accept")
-        assert _get(client, f"{path}?format=json", headers=headers).mimetype == "application/json"
+        json = _get(client, f"{path}?format=json", headers=headers)
+        assert (json.mimetype, json.headers["Vary"]) == ("application/json", "Accept")
         assert _get(client, f"{path}?format=csv", headers=headers).mimetype == "text/csv"
 
 
@@ -177,6 +178,9 @@ def test_a_file_that_is_known_is_not_sent_again(
         tag = _get(client, f"{path}?format={format_}").headers["ETag"]
         known = _get(client, f"{path}?format={format_}", headers={"If-None-Match": tag})
         assert (known.status_code, known.data, known.headers["ETag"]) == (304, b"", tag)
+        assert known.headers["Cache-Control"] == "private, no-cache", (
+            "a client that may not keep it has no tag to ask by"
+        )
         others = [_get(client, f"{path}?format={other}").headers["ETag"] for other in FORMATS if other != format_]
         assert tag not in others
 
@@ -232,6 +236,7 @@ def test_a_file_of_a_job_that_may_yet_have_rejections_is_not_kept(client: FlaskC
 
     assert response.status_code == 200
     assert "ETag" not in response.headers
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_too_many_files_at_once_are_refused_for_a_moment(client: FlaskClient, published: Job) -> None:
