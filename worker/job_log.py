@@ -30,7 +30,7 @@ class Line:
 
 
 class JobLog(logging.Handler):
-    """Collects the lines about jobs, until they are written."""
+    """Collects the lines about jobs, until a statement has written them."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -52,14 +52,25 @@ class JobLog(logging.Handler):
             log.warning("the log of a job could not be written: %s", error)
 
     def write(self, connection: sa.Connection) -> None:
-        """Write what was collected; it is there once the caller commits."""
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        """Write what was collected; it is there once the caller commits, and gone where the commit fails.
+
+        Call it last. What the statement could not write is tried again.
+        """
+        lines = self._taken()
         if not lines:
             return
         now = time.time()
         job_ids, times, levels, messages = zip(*lines, strict=True)
         values = {"job_ids": list(job_ids), "levels": list(levels), "messages": list(messages)}
-        connection.execute(_WRITE, values | {"ages_s": [now - at for at in times], "lines_max": LINES_MAX})
+        try:
+            connection.execute(_WRITE, values | {"ages_s": [now - at for at in times], "lines_max": LINES_MAX})
+        except sa.exc.SQLAlchemyError:
+            # Where there is no room for all, the oldest go: put back in front they would push out the newest.
+            self._lines.extend(lines + self._taken())
+            raise
+
+    def _taken(self) -> list[tuple[str, float, str, str]]:
+        return [self._lines.popleft() for _ in range(len(self._lines))]
 
 
 def _message(record: logging.LogRecord, job_id: str) -> str:

@@ -44,8 +44,8 @@ class Kills:
 
 def be_killed_first() -> None:
     """When memory runs out, let the kernel kill this process: a job is tried again, and the servers live on."""
-    # Not every system has it, and where a container was given more than this, it may not be lowered: such a process goes
-    # early anyway.
+    # Not every system has it, and where a container was given more than this, it may not be lowered: such a process
+    # goes early anyway.
     with suppress(OSError):
         _SCORE.write_text(str(_FIRST_TO_GO))
 

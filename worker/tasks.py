@@ -120,7 +120,7 @@ class Runner:
             return self._run(job, lease, files, engine)
 
     def _run(self, job: Job, lease: Lease, files: Dataset, engine: Engine) -> str:
-        outcome = ""
+        ended: Result
         publishing: sa.Connection
 
         @contextmanager
@@ -134,17 +134,13 @@ class Runner:
 
         def finish(_: Connection, result: Result) -> None:
             """In the publication's transaction: either both happened or neither did."""
-            nonlocal outcome
-            outcome = result.outcome.name
-            for of_file in result.accounts:
-                log.info("%s", of_file)
-            if result.outcome.detail:
-                log.warning("%s: %s", outcome, result.outcome.detail)
+            nonlocal ended
+            ended = result
             lease.stop()
             jobs.succeed(
                 publishing,
                 job,
-                outcome,
+                result.outcome.name,
                 [of_file.as_json() for of_file in result.accounts],
                 lease.timings_ms,
                 outcome_detail=result.outcome.detail,
@@ -162,7 +158,11 @@ class Runner:
                 max_rejected_ratio=job.max_rejected_ratio,
                 on_stage=partial(self._stage, lease),
             )
-        return outcome
+        for of_file in ended.accounts:
+            log.info("%s", of_file)
+        if ended.outcome.detail:
+            log.warning("%s: %s", ended.outcome.name, ended.outcome.detail)
+        return ended.outcome.name
 
     @contextmanager
     def _stage(self, lease: Lease, name: str) -> Iterator[Progress]:

@@ -12,7 +12,7 @@ from tests.conftest import InProcess
 from tests.servers import wait_until
 from worker import database, job_log, jobs, lease, logs, queue, sweeper, versions
 from worker.job_log import JobLog, Line
-from worker.jobs import Job
+from worker.jobs import Job, LeaseLost
 from worker.lease import Lease
 
 log = logging.getLogger("worker.test")
@@ -168,6 +168,22 @@ def test_what_the_sweeper_does_to_a_job_is_told(in_process: InProcess, collected
     assert told(in_process, overdue) == ["failed: it took longer than JOB_TIME_LIMIT"]
 
 
+def test_an_end_that_could_not_be_written_down_is_not_told(
+    in_process: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process.run()
+    in_process.lose_users(left=5)
+
+    def lose(*_: object, **__: object) -> None:
+        raise LeaseLost
+
+    monkeypatch.setattr(jobs, "succeed", lose)
+
+    job = in_process.run(max_rejected_ratio=1.0)
+
+    assert told(in_process, job)[-2:] == ["publish: 18 rows", "attempt 1 has lost its lease; it changed nothing"]
+
+
 def test_a_last_attempt_that_is_lost_is_told_as_the_end(in_process: InProcess, collected: JobLog) -> None:
     job = in_process.submit()
     in_process.execute("UPDATE jobs SET attempt = 2")
@@ -214,3 +230,27 @@ def test_a_log_that_cannot_be_written_does_not_fail_the_job(
     )
 
     assert in_process.run().outcome == "published"
+
+
+def test_lines_that_could_not_be_written_wait_and_of_them_the_newest(
+    in_process: InProcess, collected: JobLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = in_process.submit()
+    about = {"job_id": str(job.id)}
+    for number in range(job_log.WAITING_MAX):
+        log.info("%d", number, extra=about)
+
+    def fail(*_: object) -> None:
+        """Meanwhile the job goes on."""
+        log.info("meanwhile", extra=about)
+        raise sa.exc.OperationalError("INSERT", {}, Exception("away"))
+
+    with in_process.engine.begin() as connection, monkeypatch.context() as patched:
+        patched.setattr(sa.Connection, "execute", fail)
+        with pytest.raises(sa.exc.OperationalError):
+            collected.write(connection)
+    write(in_process, collected)
+
+    assert sorted(told(in_process, job)) == sorted(
+        [*(str(number) for number in range(1, job_log.WAITING_MAX)), "meanwhile"]
+    )
