@@ -6,14 +6,22 @@ import sqlalchemy as sa
 from cronsim import CronSim
 
 from worker import jobs
-from worker.jobs import Job, Request
+from worker.jobs import Job, QueueFull, Request
+
+
+class NoRoom(Exception):  # noqa: N818
+    """The queue is full; the time `due` has come and waits."""
+
+    def __init__(self, due: datetime) -> None:
+        super().__init__(f"the queue is full at {due}")
+        self.due = due
 
 
 def fire(connection: sa.Connection, expression: str, request: Request, *, max_queued_jobs: int) -> Job | None:
     """Submit a job where the expression's time has come since the one before; each time comes once, whoever looks.
 
     Where several have passed while nobody looked, the newest stands for all. An expression begins to count when it is
-    seen first. Raises QueueFull.
+    seen first. Raises NoRoom.
     """
     row = connection.execute(sa.text("SELECT expression, fired_for, now() AS now FROM schedule")).one_or_none()
     if not row or row.expression != expression:
@@ -23,7 +31,10 @@ def fire(connection: sa.Connection, expression: str, request: Request, *, max_qu
     # Of several who see the same row one changes it; the others wait for that and find another one.
     if due <= row.fired_for or not connection.execute(_FIRE, {"due": due, "before": row.fired_for}).rowcount:
         return None
-    job, _is_new = jobs.submit(connection, request, max_queued_jobs=max_queued_jobs)
+    try:
+        job, _is_new = jobs.submit(connection, request, max_queued_jobs=max_queued_jobs)
+    except QueueFull as error:
+        raise NoRoom(due) from error
     return job
 
 

@@ -8,6 +8,8 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
 from types import FrameType
 
 import redis
@@ -17,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from worker import database, indices, jobs, logs, presence, queue, schedule, spill, uploads, versions
 from worker.job_log import JobLog
-from worker.jobs import QueueFull, Request
+from worker.jobs import Request
+from worker.schedule import NoRoom
 from worker.settings import DEFAULT_DATASET, Settings
 
 INTERVAL_S = 1.0
@@ -64,11 +67,17 @@ def _fire(engine: sa.Engine, app: Celery, settings: Settings, expression: str, j
             if job:
                 log.info("submitted by the schedule %s", expression, extra={"job_id": str(job.id)})
                 job_log.write(connection)
-    except QueueFull:
-        log.warning("the scheduled job waits for room in the queue")
+    except NoRoom as error:
+        _tell_that_it_waits(error.due)
         return
     if job:
         queue.ring(app, job.id)
+
+
+@lru_cache(maxsize=1)
+def _tell_that_it_waits(due: datetime) -> None:
+    """Once for each time of the schedule, however often somebody looks."""
+    log.warning("the scheduled job of %s waits for room in the queue", due)
 
 
 def keep_house(engine: sa.Engine, settings: Settings) -> None:

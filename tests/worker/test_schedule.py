@@ -9,7 +9,8 @@ import pytest
 from tests.conftest import InProcess
 from worker import jobs, queue, schedule, sweeper
 from worker.job_log import JobLog
-from worker.jobs import Job, QueueFull, Request
+from worker.jobs import Job, Request
+from worker.schedule import NoRoom
 
 EVERY_MINUTE = "* * * * *"
 REQUEST = Request("default", "publish", "duckdb", force=False, max_rejected_ratio=0.1)
@@ -64,7 +65,7 @@ def test_another_schedule_begins_anew(due: InProcess) -> None:
 
 def test_a_time_that_finds_the_queue_full_comes_when_there_is_room(due: InProcess) -> None:
     waiting = due.submit(dataset="another")
-    with pytest.raises(QueueFull):
+    with pytest.raises(NoRoom):
         fire(due, max_queued_jobs=1)
     with due.engine.begin() as connection:
         jobs.cancel(connection, waiting.id)
@@ -79,6 +80,25 @@ def test_the_sweeper_rings_for_it(due: InProcess) -> None:
 
         assert broker.llen(queue.QUEUE) == 1
     assert due.query("SELECT state FROM jobs") == [{"state": "queued"}]
+
+
+def test_a_full_queue_is_told_of_once_for_each_time(due: InProcess, caplog: pytest.LogCaptureFixture) -> None:
+    yearly = "0 0 1 1 *"
+    settings = replace(due.settings, etl_schedule=yearly, max_queued_jobs=1)
+    due.submit(dataset="another")
+    told = []
+
+    with queue.client(settings) as broker:
+        for expression in (yearly, EVERY_MINUTE):
+            settings = replace(settings, etl_schedule=expression)
+            due.execute("UPDATE schedule SET expression = :expression", expression=expression)
+            due.execute("UPDATE schedule SET fired_for = now() - interval '2 years'")
+            for _ in range(3):
+                sweeper.sweep(due.engine, queue.celery_app(settings), broker, settings, JobLog())
+            told.append(caplog.text.count("waits for room in the queue"))
+
+    assert told[0] == 1
+    assert 2 <= told[1] <= 3, "once more, or twice where a minute ends meanwhile"
 
 
 @pytest.mark.parametrize(
