@@ -49,8 +49,23 @@ export async function call(path, { method = "GET", json, headers = {}, signal } 
 
 /** The JSON of an answer. @param {string} path @param {Parameters<typeof call>[1]} [options] */
 export async function get(path, options) {
-  return (await call(path, options)).json();
+  return answered(await call(path, options));
 }
+
+/** @param {Response} response */
+export const answered = async (response) => parsed(await response.text());
+
+/**
+ * JSON in which a whole number that is no safe one, as ids can be, stays as it is written: a text. Browsers that do not
+ * tell how it is written round it.
+ * @param {string} text
+ */
+export const parsed = (text) =>
+  JSON.parse(text, (_key, value, context) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source)
+      ? context.source
+      : value,
+  );
 
 /** A path with a query; what is empty is left out. @param {string} path @param {Record<string, unknown>} query */
 export function withQuery(path, query) {

@@ -1,6 +1,6 @@
 // The datasets: what files each has, what is published of it, and starting a job.
 
-import { call, get, isAway, withQuery } from "./api.js";
+import { answered, call, get, isAway, withQuery } from "./api.js";
 import { fill, h } from "./elements.js";
 import { ago, counted, moment, shortId, size } from "./format.js";
 import { isOnTheWay, learn, onJob, onService } from "./live.js";
@@ -122,8 +122,7 @@ function card(dataset) {
 
 /** Start a job, and say so. @param {string} dataset @param {"publish" | "dry_run"} mode */
 export async function startJob(dataset, mode) {
-  const answer = await call("/api/v1/jobs", { method: "POST", json: { dataset, mode } });
-  const job = await answer.json();
+  const job = await answered(await call("/api/v1/jobs", { method: "POST", json: { dataset, mode } }));
   learn(job);
   succeeded(
     `${mode === "dry_run" ? "A dry run" : "A job"} on ${dataset} was started.`,

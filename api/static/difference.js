@@ -108,7 +108,7 @@ function summary({ added, removed, changed }) {
 function row({ user_id: user, change, columns }) {
   const told = Object.entries(columns).filter(([name]) => change === "changed" || WHO.includes(name));
   return [
-    number(user),
+    String(user),
     change,
     h(
       "ul",
@@ -119,9 +119,9 @@ function row({ user_id: user, change, columns }) {
           {},
           h("span", { class: "muted" }, heading(name)),
           " ",
-          change === "added" ? null : h("del", {}, cell(before)),
+          change === "added" ? null : h("del", {}, cell(before, name)),
           change === "changed" ? " → " : null,
-          change === "removed" ? null : h("ins", {}, cell(after)),
+          change === "removed" ? null : h("ins", {}, cell(after, name)),
         ),
       ),
     ),

@@ -73,7 +73,7 @@ export function showUser(main, route, signal) {
         COLUMNS,
         names.map((name) => [
           heading(name),
-          h("strong", {}, cell(user[name])),
+          h("strong", {}, cell(user[name], name)),
           explanation ? lines(explanation[name] ?? []) : "",
         ]),
         { hideCaption: true },

@@ -66,7 +66,7 @@ export function showFeatures(main, route, signal) {
         summary,
         Object.entries(rest)
           .filter(([name]) => !ABOUT.includes(name))
-          .map(([name, value]) => h("div", {}, h("dt", {}, heading(name)), h("dd", {}, cell(value)))),
+          .map(([name, value]) => h("div", {}, h("dt", {}, heading(name)), h("dd", {}, cell(value, name)))),
       );
     } catch (error) {
       if (error.name === "AbortError" || error.code === "not_published") return; // the table says it

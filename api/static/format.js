@@ -58,9 +58,12 @@ export function heading(name) {
   return words[0].toUpperCase() + words.slice(1);
 }
 
-/** A cell of the features. @param {unknown} value */
-export function cell(value) {
+/** Who or what it is, and not how many: written without separators. @param {string} column */
+export const isId = (column) => column.endsWith("_id");
+
+/** A cell of the features. @param {unknown} value @param {string} [column] what it is of */
+export function cell(value, column = "") {
   if (value === null || value === undefined) return "–";
   if (Array.isArray(value)) return value.join(", ");
-  return typeof value === "number" ? fraction.format(value) : String(value);
+  return typeof value === "number" && !isId(column) ? number(value) : String(value);
 }

@@ -1,6 +1,6 @@
 // The list of jobs, and a job's parts that its own page shows as well.
 
-import { call, get, isAway } from "./api.js";
+import { answered, call, get, isAway } from "./api.js";
 import { fill, h } from "./elements.js";
 import { ago, counted, moment, number, shortId } from "./format.js";
 import { isOnTheWay, learn, newest, onJob } from "./live.js";
@@ -81,7 +81,7 @@ export function actions(job) {
 async function act(button, job, path) {
   button.disabled = true;
   try {
-    const next = await (await call(path, { method: "POST" })).json();
+    const next = await answered(await call(path, { method: "POST" }));
     learn(next);
     if (next.id === job.id) announce(`Job ${shortId(job.id)} is cancelled`);
     else

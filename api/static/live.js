@@ -1,7 +1,7 @@
 // The jobs, as they change: server-sent events, read with fetch because an EventSource cannot send the token. Where
 // there is no stream, or something between holds it back, the list is asked for again and again.
 
-import { call, get, isAway } from "./api.js";
+import { call, get, isAway, parsed } from "./api.js";
 
 const SILENT_MS = 40_000; // the service says something every 15 s
 const POLL_MS = 1000;
@@ -128,7 +128,7 @@ function take(event) {
     .split("\n")
     .filter((line) => line.startsWith("data:"))
     .map((line) => line.slice(5).trimStart());
-  if (data.length) learn(JSON.parse(data.join("\n")));
+  if (data.length) learn(parsed(data.join("\n")));
 }
 
 /** Without a stream: until the list cannot be had. @param {() => void} heard */

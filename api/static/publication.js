@@ -1,6 +1,6 @@
 // Which version of a dataset is published, and publishing another one: releasing what is held, rolling back.
 
-import { call } from "./api.js";
+import { answered, call } from "./api.js";
 import { fill, h } from "./elements.js";
 import { moment, shortId } from "./format.js";
 import { failed, failure, succeeded } from "./notices.js";
@@ -12,7 +12,7 @@ import { failed, failure, succeeded } from "./notices.js";
  */
 export async function publicationOf(dataset, signal) {
   const response = await call(`/api/v1/datasets/${encodeURIComponent(dataset)}/publication`, { signal });
-  return { ...(await response.json()), tag: response.headers.get("ETag") };
+  return { ...(await answered(response)), tag: response.headers.get("ETag") };
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { get, withQuery } from "./api.js";
 import { fill, h, table } from "./elements.js";
-import { cell, counted, heading, number } from "./format.js";
+import { cell, counted, heading, isId, number } from "./format.js";
 import { announce, failure } from "./notices.js";
 import { address, go } from "./router.js";
 
@@ -136,7 +136,7 @@ export function userTable(place, which, signal) {
                     { href: address([...place, "users", String(user.user_id)], { job: which.job }) },
                     String(user[name]),
                   )
-                : cell(user[name]),
+                : cell(user[name], name),
             ),
           ),
           { hideCaption: true, kind: "users" },
@@ -149,7 +149,7 @@ export function userTable(place, which, signal) {
   }
 
   function column(name, items) {
-    const isNumber = items.some((user) => typeof user[name] === "number");
+    const isNumber = isId(name) || items.some((user) => typeof user[name] === "number");
     const isDown = wanted.sort === `-${name}`;
     const isUp = wanted.sort === name;
     if (!SORTED_BY.includes(name)) return { number: isNumber, label: heading(name) };

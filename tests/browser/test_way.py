@@ -132,3 +132,27 @@ def test_charts_are_drawn_and_each_is_a_table_as_well(visit: Visits, service: Se
     figure.get_by_text("As a table").click()
     expect(figure.get_by_role("row").nth(1)).to_be_visible()
     assert page.locator("figure details").count() == 4
+
+
+def test_whole_numbers_and_ids_are_exact(visit: Visits, service: Service) -> None:
+    """The larger id is none that a floating-point number can hold."""
+    first = service.publish("exact")
+    added = b"123456,Zoe,zoe@example.com,2024-01-01\n1234567890123456789,Yves,yves@example.com,2024-01-02\n"
+    experiments = b"201,123456,1,1234567\n202,1234567890123456789,1,1.23456\n"
+    files = {"users": added, "user_experiments": experiments}
+    whole = sample(**{name: sample()[f"{name}.csv"].rstrip() + b"\n" + lines for name, lines in files.items()})
+    second = service.publish("exact", whole)
+    page = visit("#/features/exact")
+
+    expect(page.get_by_role("row", name=re.compile("Zoe"))).to_contain_text(re.compile(r"^123456Zoe.*1,234,567"))
+    page.get_by_role("link", name="1234567890123456789").click()
+    expect(page.get_by_role("heading", name="Yves (user 1234567890123456789)")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("^User ID"))).to_contain_text("1234567890123456789")
+    total = page.get_by_role("row", name=re.compile("^Total experiments"))
+    expect(total).to_contain_text(re.compile("user_experiments.csv line "))
+    expect(page.get_by_role("row", name=re.compile("^Average run time"))).to_contain_text("1.235")
+
+    page.goto(f"{service.url}/#/jobs/{second['id']}")
+    page.get_by_label("Compared with").select_option(first["id"])
+    users = page.get_by_role("region", name="Users that differ").get_by_role("rowheader")
+    expect(users.filter(has_text="123456")).to_have_text(["123456", "1234567890123456789"])
