@@ -5,8 +5,17 @@
 /** @returns {Route} */
 export function route() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  const [page, ...parts] = path.split("/").map(decodeURIComponent);
+  const [page, ...parts] = decoded(path.split("/"));
   return { page: page || "overview", parts: parts.filter(Boolean), query: new URLSearchParams(query) };
+}
+
+/** What cannot be read, as `100%`, names no page. @param {string[]} parts */
+function decoded(parts) {
+  try {
+    return parts.map(decodeURIComponent);
+  } catch {
+    return ["%"];
+  }
 }
 
 /**

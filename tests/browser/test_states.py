@@ -105,3 +105,9 @@ def test_the_page_works_where_there_is_no_stream(visit: Visits, service: Service
     job = service.run("polled", force=True)
 
     expect(page.locator(".job", has=page.get_by_text(job["id"][-8:]))).to_contain_text(re.compile("Published"))
+
+
+def test_a_place_that_cannot_be_read_does_not_exist(visit: Visits) -> None:
+    page = visit("#/features/100%")
+
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
