@@ -111,6 +111,7 @@ export function jobList(signal) {
     if (signal.aborted) return;
     const jobs = newest().slice(0, SHOWN);
     if (!jobs.length) return fill(element, h("li", { class: "empty" }, "No job yet: run one on a dataset."));
+    for (const id of rows.keys()) if (!jobs.some((job) => job.id === id)) rows.delete(id);
     for (const job of jobs) if (!rows.has(job.id)) rows.set(job.id, row(job));
     const wanted = jobs.map((job) => rows.get(job.id));
     if (wanted.length !== element.children.length || wanted.some((li, index) => element.children[index] !== li))

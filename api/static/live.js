@@ -8,6 +8,7 @@ const POLL_MS = 1000;
 const PAUSES_MS = [500, 1000, 2000, 5000];
 const SILENT = new Error("the stream is held back");
 const ON_THE_WAY = ["queued", "running"];
+const KEPT = 200;
 
 /** @type {Map<string, object>} the newest state of each job that was heard of */
 const known = new Map();
@@ -38,13 +39,21 @@ export function onService(listener, signal) {
   listeners.addEventListener("service", (event) => listener(event.detail), { signal });
 }
 
-/** Take note of a job, wherever it was heard of. @param {object} job */
+/** Take note of a job, wherever it was heard of; one that has ended does not go back. @param {object} job */
 export function learn(job) {
   const before = known.get(job.id);
+  if (before && !isOnTheWay(before) && isOnTheWay(job)) return;
   if (before && JSON.stringify(before) === JSON.stringify(job)) return;
   known.set(job.id, job);
   note(job);
+  if (known.size > KEPT) forgetOldest(job);
   listeners.dispatchEvent(new CustomEvent("job", { detail: job }));
+}
+
+/** The oldest of those that have ended. @param {object} but not this one, which was just asked for */
+function forgetOldest(but) {
+  const oldest = newest().findLast((job) => job !== but && !isOnTheWay(job));
+  if (oldest) known.delete(oldest.id);
 }
 
 /**

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visits
 from tests.browser.service import Service, faulty, sample
@@ -61,6 +61,40 @@ def test_a_job_is_seen_live_and_cancelled(visit: Visits, service: Service) -> No
 
     expect(row.get_by_role("button", name=re.compile("Retry job"))).to_be_visible()
     assert service.ask("GET", "/api/v1/jobs?dataset=cancelled")["items"][0]["state"] == "cancelled"
+
+
+def test_an_answer_that_is_late_does_not_bring_a_job_back(visit: Visits, service: Service) -> None:
+    service.upload("late", sample())
+    page = visit("#/elsewhere")
+    held: list[Route] = []
+    page.route("**/api/v1/jobs?limit=20", lambda route: held.append(route))
+    with service.publication_held_up():
+        job = service.ask("POST", "/api/v1/jobs", {"dataset": "late"})
+        old = service.ask("GET", "/api/v1/jobs?limit=20")
+        page.get_by_role("link", name="To the overview").click()
+        row = page.locator(".job", has=page.get_by_role("link", name="late", exact=True))
+        expect(row).to_contain_text("Publishing")
+    expect(row).to_contain_text("Published")
+
+    # What is taken in after it shows that it was.
+    mark = {**old["items"][0], "id": "f" * len(job["id"]), "dataset": "mark"}
+    held[0].fulfill(json={**old, "items": [*old["items"], mark]})
+    expect(page.get_by_role("link", name="mark", exact=True)).to_be_visible()
+    expect(row).to_contain_text("Published")
+
+
+def test_jobs_that_ended_long_ago_are_forgotten(visit: Visits, service: Service) -> None:
+    """A page may stay open for weeks."""
+    job = service.publish("forgotten")
+    page = visit("#/elsewhere")
+    items = [{**job, "id": f"{0xFFFF0000 + n:08x}{job['id'][8:]}", "dataset": f"later-{n}"} for n in range(500)]
+    page.route("**/api/v1/jobs?limit=20", lambda route: route.fulfill(json={"items": items, "next_cursor": None}))
+    page.get_by_role("link", name="To the overview").click()
+    expect(page.get_by_role("link", name="later-499", exact=True)).to_be_visible()
+    expect(page.locator(".job")).to_have_count(20)
+
+    live = page.evaluate("performance.getEntriesByType('resource').find((e) => e.name.endsWith('/live.js')).name")
+    assert page.evaluate("async (live) => (await import(live)).newest().length", live) == 200
 
 
 def test_what_differs_is_shown_and_rolled_back_after_a_question(visit: Visits, service: Service) -> None:
