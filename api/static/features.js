@@ -6,7 +6,7 @@ import { fill, h } from "./elements.js";
 import { exportLink } from "./exports.js";
 import { ago, cell, heading, moment, shortId } from "./format.js";
 import { onJob } from "./live.js";
-import { announce, failure } from "./notices.js";
+import { failure, succeeded } from "./notices.js";
 import { address, go } from "./router.js";
 import { ABOUT, userTable } from "./users.js";
 
@@ -23,6 +23,12 @@ export function showFeatures(main, route, signal) {
   const tabs = h("nav", { class: "tabs", "aria-label": "Views" });
   const users = userTable(place, which, signal);
   const charts = h("div", { class: "charts" });
+  /** @type {string | null} the job whose version is shown */
+  let shown = null;
+  let current = route;
+  let asking = new AbortController();
+  let drawing = new AbortController();
+  let soon = 0;
   main.append(
     h("p", { class: "way" }, h("a", { href: "#/features" }, "Features"), ` / ${dataset}`),
     h(
@@ -52,8 +58,13 @@ export function showFeatures(main, route, signal) {
         h("a", { class: "mono", href: address(["jobs", job]) }, shortId(job)),
         ".",
       );
+    asking.abort();
+    asking = new AbortController();
     try {
-      const { job_id: by, computed_at: at, ...rest } = await get(withQuery("/api/v1/summary", { dataset }), { signal });
+      const { job_id: by, computed_at: at, ...rest } = await get(withQuery("/api/v1/summary", { dataset }), {
+        signal: AbortSignal.any([signal, asking.signal]),
+      });
+      shown = by;
       fill(
         version,
         "Published by job ",
@@ -70,12 +81,14 @@ export function showFeatures(main, route, signal) {
       );
     } catch (error) {
       if (error.name === "AbortError" || error.code === "not_published") return; // the table says it
-      fill(version, failure(error, summarise));
+      fill(version, failure(error, renew));
     }
   }
 
   /** @param {import("./router.js").Route} to */
-  async function update({ query }) {
+  async function update(to) {
+    current = to;
+    const { query } = to;
     const isCharts = query.get("view") === "charts";
     fill(tabs, tab("Users", null, !isCharts), tab("Charts", "charts", isCharts));
     users.element.hidden = isCharts;
@@ -83,9 +96,11 @@ export function showFeatures(main, route, signal) {
     if (!isCharts) return users.update(query);
     if (charts.childElementCount) return;
     fill(charts, h("p", { class: "loading" }, "Loading …"));
+    drawing = new AbortController();
+    const leave = AbortSignal.any([signal, drawing.signal]);
     try {
       const { drawCharts } = await import("./charts.js");
-      await drawCharts(charts, which, signal);
+      await drawCharts(charts, which, leave);
     } catch {
       fill(
         charts,
@@ -102,18 +117,32 @@ export function showFeatures(main, route, signal) {
     );
   }
 
-  summarise();
-  update(route);
+  /** The rows are asked for after the summary: what is published in between is heard of, and renews both. */
+  async function start() {
+    await summarise();
+    update(current);
+  }
+
+  /** Show what is published now, if it is another version, from its first page on. */
+  async function renew() {
+    const before = shown;
+    await summarise();
+    if (shown === before || signal.aborted) return;
+    if (before) succeeded(`Another version of ${dataset} is published, and shown.`);
+    drawing.abort();
+    charts.replaceChildren();
+    const { page, cursor, ...query } = Object.fromEntries(current.query);
+    go(address(place, query), { replace: true });
+  }
+
+  start();
   onJob((other) => {
-    if (job || other.dataset !== dataset || other.outcome !== "published" || !isNew(other)) return;
-    announce("A newer version is published");
-    summarise();
+    if (job || other.dataset !== dataset || other.outcome !== "published" || other.id === shown) return;
+    clearTimeout(soon);
+    soon = setTimeout(renew, 100); // the stream begins with many jobs
   }, signal);
   return { title, update };
 }
-
-const opened = Date.now();
-const isNew = (job) => new Date(job.finished_at).getTime() > opened;
 
 /** Which dataset? */
 function choose(main, signal) {

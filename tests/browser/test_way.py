@@ -134,6 +134,29 @@ def test_charts_are_drawn_and_each_is_a_table_as_well(visit: Visits, service: Se
     assert page.locator("figure details").count() == 4
 
 
+def test_what_is_shown_is_of_one_version_when_another_is_published(visit: Visits, service: Service) -> None:
+    service.publish("renewed")
+    page = visit("#/features/renewed?sort=-user_id")
+    row = page.get_by_role("row", name=re.compile("Nadia"))
+    expect(row).to_be_visible()
+    lines = sample()["users.csv"].rstrip().splitlines(keepends=True)
+
+    fewer = service.publish("renewed", sample(users=b"".join(lines[:-1])))
+    expect(page.get_by_role("status").filter(has_text="Another version of renewed is published")).to_be_visible()
+    expect(page.get_by_text("Published by job")).to_contain_text(fewer["id"][-8:])
+    expect(row).to_have_count(0)
+    expect(page.get_by_role("columnheader", name="User ID")).to_have_attribute("aria-sort", "descending")
+
+    page.get_by_role("link", name="Charts").click()
+    versions = page.get_by_role("figure").filter(has_text="by version")
+    expect(versions.locator("tbody tr")).to_have_count(2)
+    service.publish("renewed")
+    expect(versions.locator("tbody tr")).to_have_count(3)
+    expect(page.locator(".chart svg")).to_have_count(4)
+    page.get_by_role("link", name="Users", exact=True).click()
+    expect(row).to_be_visible()
+
+
 def test_whole_numbers_and_ids_are_exact(visit: Visits, service: Service) -> None:
     """The larger id is none that a floating-point number can hold."""
     first = service.publish("exact")
