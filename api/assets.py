@@ -14,6 +14,7 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
+import gevent
 from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
@@ -43,7 +44,9 @@ class Asset:
 
     @cached_property
     def gzipped(self) -> bytes:
-        return gzip.compress(self.content, mtime=0)
+        # In a thread that gevent keeps for this: the largest take 60 ms, and all other requests would have to wait.
+        compressed: bytes = gevent.get_hub().threadpool.apply(gzip.compress, (self.content,), {"mtime": 0})
+        return compressed
 
 
 class Assets:

@@ -4,10 +4,12 @@ import gzip
 import posixpath
 import re
 
+import gevent
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from api.assets import Asset
 from api.rows import SORTS
 from tests.api.conftest import problem
 
@@ -101,6 +103,14 @@ def test_a_part_is_compressed_for_who_reads_that(client: FlaskClient, part: str)
     assert gzip.decompress(compressed.data) == plain.data == refused.data
     assert "Content-Encoding" not in plain.headers
     assert {answer.headers["Vary"] for answer in (plain, compressed)} == {"Accept-Encoding"}
+
+
+def test_others_are_served_while_a_part_is_compressed() -> None:
+    served: list[str] = []
+    gevent.spawn(served.append, "another request")
+
+    assert gzip.decompress(Asset("large.js", b"content").gzipped) == b"content"
+    assert served == ["another request"]
 
 
 def test_a_part_is_kept_for_good_and_the_page_is_not(client: FlaskClient, part: str) -> None:
