@@ -13,9 +13,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from api import exports, parameters, versions
+from worker.database import partition
 from worker.exports import Table
 from worker.indices import KEYS
-from worker.versions import partition
 
 Row = dict[str, Any]
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from api import parameters
 from api.problems import Problem
+from worker.database import partition
 from worker.jobs import UnknownJob
-from worker.versions import partition
 
 # The columns of the view that tell about the version and not about a user.
 ABOUT = ("dataset", "job_id", "computed_at")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
+from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions
@@ -101,3 +102,8 @@ def driver_connection(connection: sa.Connection) -> psycopg2.extensions.connecti
     driver: psycopg2.extensions.connection | None = connection.connection.driver_connection
     assert driver is not None  # noqa: S101 - it is None only for a connection that was given back
     return driver
+
+
+def partition(job_id: UUID) -> str:
+    """Return the table of a version's rows; it needs no quotes."""
+    return f"user_feature_versions_{job_id.hex}"

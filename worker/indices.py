@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from worker import disk, versions
+from worker import database, disk
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def _make(connection: sa.Connection, settings: Settings, job_id: UUID, size: int
     missing = wanted.keys() - set(there)
     if not missing:
         return
-    partition = versions.partition(job_id)
+    partition = database.partition(job_id)
     for name in sorted(missing):
         # An index and what is sorted for it take less than the rows.
         if settings.database_is_embedded and disk.is_nearly_full(

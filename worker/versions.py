@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from psycopg2.errors import QueryCanceled
 
-from worker import jobs
+from worker import database, jobs
 
 log = logging.getLogger(__name__)
 
@@ -16,11 +16,6 @@ log = logging.getLogger(__name__)
 _PATIENCE_MS = 5000
 _ROWS_AT_ONCE = 50_000
 _ROWS_OF_JOBS = ("rejections", "job_log")
-
-
-def partition(job_id: UUID) -> str:
-    """Return the table of a version's rows; it needs no quotes."""
-    return f"user_feature_versions_{job_id.hex}"
 
 
 def drop_old(engine: sa.Engine, keep: int) -> None:
@@ -118,7 +113,7 @@ def _given_up(connection: sa.Connection) -> list[UUID]:
 
 def _drop(connection: sa.Connection, job_id: UUID) -> None:
     """The version's row goes last, so that a drop which was interrupted is found again."""
-    table = partition(job_id)
+    table = database.partition(job_id)
     attached = "SELECT FROM pg_inherits WHERE inhrelid = to_regclass(:partition)"
     if connection.execute(sa.text(attached), {"partition": table}).first() is not None:
         # A plain DETACH or DROP would lock the parent, and with it everybody who wants to read.
