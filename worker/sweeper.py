@@ -44,9 +44,10 @@ def sweep(engine: sa.Engine, app: Celery, broker: "redis.Redis", settings: Setti
         return
     with engine.begin() as connection:
         jobs.end_abandoned(connection)
+        # First: an attempt that ended with the whole service did not take as long as that was away.
+        jobs.take_back_lost(connection)
         for job_id in jobs.end_overdue(connection, settings.job_time_limit_s):
             log.warning("failed: it took longer than JOB_TIME_LIMIT", extra={"job_id": str(job_id)})
-        jobs.take_back_lost(connection)
         job_log.write(connection)
     # While messages lie in the queue all workers are busy; more of them would only pile up.
     if queue.length(broker):

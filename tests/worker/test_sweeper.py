@@ -158,3 +158,19 @@ def test_an_attempt_that_lost_its_job_is_ended_also_where_no_other_job_is_left(
         query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'job %' AND datname = current_database()"
         wait_until(lambda: not in_process.query(query), "its transaction is ended", seconds=10)
         hanging.invalidate()
+
+
+def test_an_attempt_did_not_take_as_long_as_the_whole_service_was_away(
+    in_process: InProcess, app: Celery, broker: "redis.Redis"
+) -> None:
+    job = in_process.claim(in_process.submit())
+    in_process.execute(
+        "UPDATE jobs SET started_at = now() - interval '1 day', lease_expires_at = now() - interval '23 hours'"
+        " WHERE id = :id",
+        id=job.id,
+    )
+
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
+
+    shown = in_process.job(job)
+    assert (shown.state, shown.error_code) == ("queued", None)
