@@ -1,6 +1,7 @@
 """What charts show of a version: counted at the first asking, and kept as long as the version is."""
 
 import json
+from fractions import Fraction
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -24,7 +25,9 @@ _COUNTED = """
         SELECT grouping(total_experiments, signup_date, most_common_compound_id) AS left_out,
             total_experiments, signup_date, most_common_compound_id AS compound_id,
             min(most_common_compound_name) AS compound_name, count(*) AS users, sum(total_experiments) AS experiments,
-            sum(average_run_time * total_experiments) AS run_time
+            sum(CASE WHEN average_run_time < 1e280 THEN average_run_time * total_experiments END) AS run_time,
+            -- Numeric, which knows no largest number, is slow.
+            sum(CASE WHEN average_run_time >= 1e280 THEN average_run_time::numeric * total_experiments END) AS huge
         FROM user_feature_versions WHERE job_id = :job_id
         GROUP BY GROUPING SETS ((total_experiments), (signup_date), (most_common_compound_id))
     )
@@ -101,12 +104,18 @@ def _bins(rows: list[Any]) -> list[dict[str, int]]:
 
 
 def _months(rows: list[Any]) -> list[dict[str, Any]]:
-    months: dict[str, list[float]] = {}
+    months: dict[str, list[Any]] = {}
     for row in rows:
-        month = months.setdefault(row.signup_date.isoformat()[:7], [0, 0, 0])
-        for n, value in enumerate((row.users, int(row.experiments or 0), row.run_time or 0)):
+        month = months.setdefault(row.signup_date.isoformat()[:7], [0, 0, Fraction()])
+        run_time = Fraction(row.run_time or 0) + Fraction(row.huge or 0)
+        for n, value in enumerate((row.users, int(row.experiments or 0), run_time)):
             month[n] += value
     return [
-        {"month": name, "users": users, "experiments": done, "average_run_time": run_time / done if done else None}
+        {
+            "month": name,
+            "users": users,
+            "experiments": done,
+            "average_run_time": float(run_time / done) if done else None,
+        }
         for name, (users, done, run_time) in sorted(months.items())
     ]

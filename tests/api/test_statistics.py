@@ -36,6 +36,20 @@ def test_the_statistics_are_those_of_the_rows(client: FlaskClient, in_process: I
     assert sum(month["users"] for month in found["signup_months"]) == 14
 
 
+def test_run_times_may_be_as_long_as_numbers_are(client: FlaskClient, in_process: InProcess) -> None:
+    (in_process.settings.data_dir / "user_experiments.csv").write_text(
+        "experiment_id,user_id,experiment_compound_ids,experiment_run_time\n1,1,1,1e308\n2,1,1,1.5e308\n3,2,1,1e308\n"
+    )
+    (in_process.settings.data_dir / "users.csv").write_text(
+        "user_id,name,email,signup_date\n1,a,a,2024-01-01\n2,b,b,2024-01-31\n"
+    )
+    in_process.run()
+
+    [month] = client.get(PATH).get_json()["signup_months"]
+
+    assert month["average_run_time"] == pytest.approx((1 / 3 + 1.5 / 3 + 1 / 3) * 1e308)
+
+
 def test_there_are_at_most_forty_bins(client: FlaskClient, in_process: InProcess) -> None:
     with (in_process.settings.data_dir / "user_experiments.csv").open("a") as file:
         file.writelines(f"\n{100 + n},1,1,1" for n in range(200))
