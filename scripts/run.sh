@@ -13,7 +13,9 @@ usage: run.sh [--data DIR] [--port N] [--postgres-port N] [--native]
 
 Starts the container `experiment-etl` with the volume `experiment-etl`, and replaces an earlier one.
 Without a Docker Engine it runs the same programs on the machine, and installs with apt what is
-missing if it may. Settings in the environment (README) are passed on. scripts/stop.sh stops it.
+missing if it may, all of it in /var/lib/experiment-etl and as a user of that name. Settings in the
+environment (README) are passed on, but for the folders: STATE_DIR, RUN_DIR and DATA_DIR are chosen
+here. scripts/stop.sh stops it.
 EXPERIMENT_ETL_NAME is another name for all of it, for a second service beside the first.
 USAGE
 }

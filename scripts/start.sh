@@ -166,7 +166,9 @@ start_postgres() {
 
 own_run_dir() {
   mkdir -p "$(dirname "$RUN_DIR")"
-  mkdir -m 700 "$RUN_DIR" 2>/dev/null || true
+  mkdir -m 700 "$RUN_DIR" 2>/dev/null || [[ -e $RUN_DIR || -L $RUN_DIR ]] \
+    || fail "RUN_DIR $RUN_DIR cannot be made. Where the root file system is read-only, /tmp has to be one of its own:" \
+      "docker run --read-only --tmpfs /tmp ..."
   # Under /tmp anybody may have made it first, to hand us sockets of their own.
   [[ -d $RUN_DIR && ! -L $RUN_DIR && -O $RUN_DIR ]] \
     || fail "RUN_DIR $RUN_DIR is not a folder of user $(id -un): remove it, or set RUN_DIR to another path"

@@ -4,15 +4,21 @@ import { get } from "./api.js";
 import { fill, h } from "./elements.js";
 import { failure } from "./notices.js";
 
+const AGAIN_MS = 1000;
+
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 /** @param {object} job @param {AbortSignal} signal */
 export function logPart(job, signal) {
   const body = h("div", {}, h("p", { class: "loading" }, "Loading …"));
 
+  let again = 0;
+
   async function load() {
     try {
       const { items } = await get(`/api/v1/jobs/${job.id}/log`, { signal });
+      // The last lines come within a second after the end.
+      if (job.finished_at && !again) again = setTimeout(load, AGAIN_MS);
       fill(
         body,
         items.length
