@@ -17,6 +17,7 @@ fi
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
+[[ -x /usr/bin/supervisord ]] || missing+=(supervisor)
 command -v curl >/dev/null || missing+=(curl) # the examples of the API are typed into a shell
 if ((!$#)); then # without arguments: with the tests of the page and those on Spark
   command -v chromium >/dev/null || missing+=(chromium fonts-liberation)
