@@ -16,6 +16,8 @@ USAGE
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=service/refuse.sh
+source "$here/service/refuse.sh"
 # shellcheck source=service/native.sh
 source "$here/service/native.sh"
 # shellcheck source=service/inside.sh
@@ -59,17 +61,6 @@ main() {
 # dump SCRIPT: runs it inside of the service.
 dump() {
   in_service bash -c "$(<"$here/service/connect.sh")"$'\n'"$1" </dev/null
-}
-
-misused() {
-  printf 'backup.sh: %s\n' "$*" >&2
-  usage >&2
-  exit 64
-}
-
-die() {
-  printf 'backup.sh: %s\n' "$*" >&2
-  exit 1
 }
 
 main "$@"

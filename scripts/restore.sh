@@ -18,6 +18,8 @@ USAGE
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=service/refuse.sh
+source "$here/service/refuse.sh"
 # shellcheck source=service/native.sh
 source "$here/service/native.sh"
 # shellcheck source=service/inside.sh
@@ -44,17 +46,6 @@ main() {
   in_service bash -c "$(<"$here/service/connect.sh")"$'\n'"$(<"$here/service/load_backup.sh")" restore.sh "$force" <"$file" \
     || die "$file was not restored"
   echo "What was running when it was saved runs again by itself, within half a minute. Next: scripts/show_results.sh"
-}
-
-misused() {
-  printf 'restore.sh: %s\n' "$*" >&2
-  usage >&2
-  exit 64
-}
-
-die() {
-  printf 'restore.sh: %s\n' "$*" >&2
-  exit 1
 }
 
 main "$@"

@@ -26,6 +26,8 @@ readonly settings=(API_TOKEN TRUSTED_HOSTS DATABASE_URL REDIS_URL READER_PASSWOR
   KEEP_VERSIONS JOB_TIME_LIMIT ETL_SCHEDULE LOG_FORMAT)
 readonly ready_seconds=120
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=service/refuse.sh
+source "$checkout/scripts/service/refuse.sh"
 # shellcheck source=service/native.sh
 source "$checkout/scripts/service/native.sh"
 
@@ -304,17 +306,6 @@ say_what_next() {
 
 say() {
   printf '%s\n' "$*" >&2
-}
-
-misused() {
-  printf 'run.sh: %s\n' "$*" >&2
-  usage >&2
-  exit 64
-}
-
-die() {
-  printf 'run.sh: %s\n' "$*" >&2
-  exit 1
 }
 
 main "$@"

@@ -13,6 +13,8 @@ USAGE
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=service/refuse.sh
+source "$here/service/refuse.sh"
 # shellcheck source=service/native.sh
 source "$here/service/native.sh"
 # shellcheck source=service/inside.sh
@@ -30,17 +32,6 @@ main() {
 
   in_service psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --pset pager=off <"$sql" \
     || die "the database did not take $sql: see above"
-}
-
-misused() {
-  printf 'show_results.sh: %s\n' "$*" >&2
-  usage >&2
-  exit 64
-}
-
-die() {
-  printf 'show_results.sh: %s\n' "$*" >&2
-  exit 1
 }
 
 main "$@"

@@ -14,6 +14,8 @@ USAGE
 
 readonly name=${EXPERIMENT_ETL_NAME:-experiment-etl}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=service/refuse.sh
+source "$here/service/refuse.sh"
 # shellcheck source=service/native.sh
 source "$here/service/native.sh"
 
@@ -61,17 +63,6 @@ stop_container() {
     docker volume rm "$name" >/dev/null
     echo "Deleted the volume $name."
   fi
-}
-
-misused() {
-  printf 'stop.sh: %s\n' "$*" >&2
-  usage >&2
-  exit 64
-}
-
-die() {
-  printf 'stop.sh: %s\n' "$*" >&2
-  exit 1
 }
 
 main "$@"
