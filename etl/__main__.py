@@ -19,9 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from etl import progress
+from etl.contract import MAX_REJECTED_RATIO
 from etl.errors import BadInput, Transient
 from etl.exports import WRITERS
-from etl.frames import MAX_REJECTED_RATIO, Frames, run
+from etl.frames import Frames, run
 
 _EPILOG = """\
 exit status: 0 the features are derived; 1 the files cannot be used, or one that is asked for cannot be written, and

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 LINE_BYTES_MAX = 1 << 20
 VALUE_CHARS_MAX = 200
+FILE_BYTES_MAX = 64 << 30  # decompressed, unless it is set otherwise
+MAX_REJECTED_RATIO = 0.1  # the same
 FIRST_DATE = "0001-01-01"
 ITEM_BLANKS = " \t\r\n"  # around an item of a list they do not count
 

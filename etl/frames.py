@@ -13,15 +13,12 @@ import pyarrow as pa
 
 from etl import account, engines, features, pipeline
 from etl.account import FileAccount
+from etl.contract import FILE_BYTES_MAX, MAX_REJECTED_RATIO
 from etl.engines import Engine
 from etl.files import Dataset
 from etl.progress import Progress, unheard
 
 MEMORY_BYTES = 1 << 30
-MAX_REJECTED_RATIO = 0.1
-
-# What a file may hold when decompressed.
-_FILE_BYTES_MAX = 64 << 30
 
 # pandas' own types know no null among integers.
 _TYPES = {
@@ -70,7 +67,7 @@ def run(
             spill_directory=Path(spill),
         ) as engine,
     ):
-        accounts = pipeline.derive(Dataset(Path(folder), _FILE_BYTES_MAX), engine, max_rejected_ratio, on_stage)
+        accounts = pipeline.derive(Dataset(Path(folder), FILE_BYTES_MAX), engine, max_rejected_ratio, on_stage)
         with on_stage("frames"):
             return Frames(
                 _frame(engine, features.user_features, sort_by="user_id"),

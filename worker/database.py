@@ -13,6 +13,9 @@ from sqlalchemy.engine import make_url
 
 from worker.settings import Settings
 
+# The revision of the schema that this program works with (worker/migrations/versions).
+HEAD = "0006"
+
 CONNECT_TIMEOUT_S = 5
 
 # A machine that vanished is noticed within half a minute; over a Unix socket these say nothing.
@@ -92,9 +95,17 @@ def await_answer(engine: sa.Engine, *, patience_s: float = 60) -> None:
             return
 
 
+def revision(connection: sa.Connection) -> str | None:
+    """Return the revision of the schema; None where there is none yet."""
+    if not connection.scalar(sa.text("SELECT to_regclass('alembic_version')")):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
 def is_prepared(connection: sa.Connection) -> bool:
-    """Tell whether a worker has made the schema; between the first start and that there are no tables."""
-    return bool(connection.scalar(sa.text("SELECT to_regclass('jobs')")))
+    """Tell whether a worker has made the schema, or has brought that of an older program up to date."""
+    return revision(connection) == HEAD
 
 
 def driver_connection(connection: sa.Connection) -> psycopg2.extensions.connection:

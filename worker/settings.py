@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from cronsim import CronSim, CronSimError
 
-from etl.contract import TABLES
+from etl.contract import FILE_BYTES_MAX, MAX_REJECTED_RATIO, TABLES
 from worker import memory
 
 Value = TypeVar("Value")
@@ -106,8 +106,10 @@ class Settings:
                 "ETL_MEMORY_LIMIT", memory.available() // 2, _size, "a size from 64MiB on, such as 512MiB or 2GiB"
             ),
             etl_threads=read("ETL_THREADS", len(os.sched_getaffinity(0)), _threads, "a whole number from 1 to 256"),
-            max_rejected_ratio=read("MAX_REJECTED_RATIO", 0.1, _ratio, "a number from 0 to 1"),
-            max_file_bytes=read("MAX_FILE_BYTES", 64 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
+            max_rejected_ratio=read("MAX_REJECTED_RATIO", MAX_REJECTED_RATIO, _ratio, "a number from 0 to 1"),
+            max_file_bytes=read(
+                "MAX_FILE_BYTES", FILE_BYTES_MAX, _size, "a size from 64MiB on, such as 512MiB or 2GiB"
+            ),
             max_upload_bytes=read("MAX_UPLOAD_BYTES", 1 << 30, _size, "a size from 64MiB on, such as 512MiB or 2GiB"),
             max_queued_jobs=read("MAX_QUEUED_JOBS", 1000, _positive, "a whole number from 1 on"),
             max_requests_per_minute=read("MAX_REQUESTS_PER_MINUTE", None, _limit, "a whole number from 1 on"),

@@ -84,6 +84,18 @@ def test_without_the_schema_the_service_is_not_ready(client_with: ClientWith, po
     assert client_with(database_url=postgres).get("/readyz").status_code == 503
 
 
+@pytest.mark.usefixtures("worker")
+def test_until_a_worker_has_upgraded_the_database_the_service_is_not_ready(
+    client: FlaskClient, in_process: InProcess
+) -> None:
+    in_process.execute("UPDATE alembic_version SET version_num = '0003'")
+
+    response = client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.get_json()["database"] == "no worker has prepared it yet"
+
+
 def test_a_live_process_says_so_although_nothing_else_is_there(client_with: ClientWith) -> None:
     response = client_with(database_url=DEAD_DATABASE, redis_url=DEAD_REDIS).get("/healthz")
 

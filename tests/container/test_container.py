@@ -8,7 +8,7 @@ import pytest
 
 from tests.container.service import Containers, docker, stopwatch
 from tests.servers import wait_until
-from worker import migrations
+from worker import database
 
 pytestmark = pytest.mark.container
 
@@ -50,7 +50,7 @@ def test_a_first_start_finds_the_schema_and_no_password_in_the_image(containers:
     container = containers.start("--env", "POSTGRES_PASSWORD=secret", command="postgres")
     wait_until(lambda: "ready to accept connections" in container.logs(), "Postgres runs")
 
-    assert container.psql("SELECT version_num FROM alembic_version") == migrations.HEAD
+    assert container.psql("SELECT version_num FROM alembic_version") == database.HEAD
     of_roles = "SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_authid WHERE rolcanlogin AND rolpassword IS {}"
     assert container.psql(of_roles.format("NULL"), "-Upostgres") == "postgres"
     assert container.psql(of_roles.format("NOT NULL"), "-Upostgres") == "etl"

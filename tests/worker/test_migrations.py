@@ -62,13 +62,13 @@ def test_the_head_of_the_code_is_the_head_that_alembic_finds() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
 
-    assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
+    assert ScriptDirectory.from_config(config).get_heads() == [database.HEAD]
 
 
 def test_a_new_database_gets_the_whole_schema(new_database: sa.Engine, engine: sa.Engine) -> None:
     migrations.upgrade(new_database)
 
-    assert _revision(new_database) == migrations.HEAD
+    assert _revision(new_database) == database.HEAD
     assert _schema(new_database) == _schema(engine)
 
 
@@ -101,13 +101,13 @@ def test_an_upgrade_that_fails_leaves_nothing(new_database: sa.Engine, monkeypat
 
     assert _schema(new_database) == []
     migrations.upgrade(new_database)
-    assert _revision(new_database) == migrations.HEAD
+    assert _revision(new_database) == database.HEAD
 
 
 def _upgrade_to(engine: sa.Engine, revision: str) -> None:
     """Make the database that a program of an older revision has left behind."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(migrations, "HEAD", revision)
+        patched.setattr(database, "HEAD", revision)
         migrations.upgrade(engine)
 
 
@@ -134,7 +134,7 @@ def test_a_database_of_the_first_revision_is_upgraded_with_all_that_it_holds(new
 
     migrations.upgrade(new_database)
 
-    assert _revision(new_database) == migrations.HEAD
+    assert _revision(new_database) == database.HEAD
     with new_database.connect() as connection:
         assert jobs.get(connection, published).outcome_detail is None
         versions = connection.execute(sa.text("SELECT job_id, outcome FROM dataset_versions")).all()
@@ -216,7 +216,7 @@ def test_two_workers_that_start_at_the_same_moment_upgrade_once(new_database: sa
         for upgrade in upgrades:
             upgrade.result(30)
 
-    assert _revision(new_database) == migrations.HEAD
+    assert _revision(new_database) == database.HEAD
 
 
 def _waiting(connection: sa.Connection) -> int:

@@ -174,3 +174,14 @@ def test_an_attempt_did_not_take_as_long_as_the_whole_service_was_away(
 
     shown = in_process.job(job)
     assert (shown.state, shown.error_code) == ("queued", None)
+
+
+def test_a_database_that_no_worker_has_upgraded_yet_is_left_alone(
+    in_process: InProcess, app: Celery, broker: "redis.Redis"
+) -> None:
+    _lost_ring(in_process)
+    in_process.execute("UPDATE alembic_version SET version_num = '0003'")
+
+    sweeper.sweep(in_process.engine, app, broker, in_process.settings, JobLog())
+
+    assert _rung(broker) == []

@@ -7,8 +7,6 @@ import sqlalchemy as sa
 from etl import schema
 from worker import database
 
-HEAD = "0006"
-
 _VERSIONS = Path(__file__).parent / "versions"
 _LOCK = 7_305_712_918  # any number that nothing else in this database locks
 
@@ -18,29 +16,22 @@ class NewerDatabase(Exception):  # noqa: N818 - it reads as what it says
 
 
 def upgrade(engine: sa.Engine) -> None:
-    """Bring the schema to HEAD and its feature columns up to the catalogue.
+    """Bring the schema to database.HEAD and its feature columns up to the catalogue.
 
     The workers do this when they start, since they alone know the catalogue. Any number of them may call it at once:
     one of them works, the others wait for it. Raises NewerDatabase.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        revision = _revision(connection)
+        revision = database.revision(connection)
         if revision and not any(_VERSIONS.glob(f"{revision}_*.py")):
             raise NewerDatabase(
                 f"the database is of revision {revision}, which a newer version of this service has made: start that "
                 "one, or this one on a new volume"
             )
-        if revision != HEAD:
+        if revision != database.HEAD:
             _migrate(connection)
         schema.synchronize(database.driver_connection(connection))
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    if not connection.scalar(sa.text("SELECT to_regclass('alembic_version')")):
-        return None
-    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return revision
 
 
 def _migrate(connection: sa.Connection) -> None:
@@ -51,4 +42,4 @@ def _migrate(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    command.upgrade(config, database.HEAD)
