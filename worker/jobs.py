@@ -538,7 +538,8 @@ def totals(connection: sa.Connection) -> list[tuple[str, dict[str, str], float]]
     no lines.
     """
     return [
-        (row.name, row.labels, row.value) for row in connection.execute(_TOTALS, {"bounds_ms": list(STAGE_BOUNDS_MS)})
+        (row.name, row.labels, float(row.value))
+        for row in connection.execute(_TOTALS, {"bounds_ms": list(STAGE_BOUNDS_MS)})
     ]
 
 
@@ -550,24 +551,25 @@ def unfinished(connection: sa.Connection) -> tuple[int, int, float]:
 
 STAGE_BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 1_800_000)
 
+# Decimals: what binary fractions come to depends on the order in which they are added.
 _NUMBERS = """
     files AS (SELECT json_array_elements(inputs) AS file FROM ended WHERE outcome IS DISTINCT FROM 'unchanged'),
-    stages AS (SELECT key AS stage, CAST(value AS float) AS ms FROM ended, jsonb_each_text(timings_ms)),
+    stages AS (SELECT key AS stage, CAST(value AS numeric) AS ms FROM ended, jsonb_each_text(timings_ms)),
     numbers (name, labels, value) AS (
         SELECT 'jobs', jsonb_build_object(
             'state', state, 'outcome', coalesce(outcome, ''), 'error', coalesce(error_code, '')
         ), 1 FROM ended
         UNION ALL
-        SELECT 'lines', jsonb_build_object('outcome', what), CAST(file ->> what AS float)
+        SELECT 'lines', jsonb_build_object('outcome', what), CAST(file ->> what AS numeric)
         FROM files, unnest(ARRAY['read', 'accepted', 'duplicate', 'rejected']) AS what
         UNION ALL
-        SELECT 'rejections', jsonb_build_object('code', key), CAST(value AS float)
+        SELECT 'rejections', jsonb_build_object('code', key), CAST(value AS numeric)
         FROM files, json_each_text(file -> 'codes')
         UNION ALL
         SELECT 'stage_ms', jsonb_build_object('stage', stage), ms FROM stages
         UNION ALL
         SELECT 'stages', jsonb_build_object('stage', stage, 'le', coalesce(CAST((
-            SELECT min(bound) FROM unnest(CAST(:bounds_ms AS float[])) AS bound WHERE bound >= ms
+            SELECT min(bound) FROM unnest(CAST(:bounds_ms AS numeric[])) AS bound WHERE bound >= ms
         ) AS text), 'Infinity')), 1 FROM stages
     )
 """

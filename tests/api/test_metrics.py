@@ -101,6 +101,13 @@ def _ledger(samples: Samples) -> Samples:
 def test_no_number_changes_when_jobs_are_counted_and_versions_dropped(
     client: FlaskClient, client_with: ClientWith, history: InProcess
 ) -> None:
+    # As binary fractions, what 0.1, 0.2 and 0.3 come to depends on their order, and a counter that loses its last digit
+    # looks like one that was set back.
+    history.execute("""
+        UPDATE jobs SET timings_ms = timings_ms || jsonb_build_object('load', 0.1 * number)
+        FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM jobs WHERE finished_at IS NOT NULL) AS ended
+        WHERE jobs.id = ended.id
+    """)
     before = _ledger(read(client))
 
     with history.engine.begin() as connection:

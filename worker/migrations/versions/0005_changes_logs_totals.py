@@ -45,7 +45,7 @@ def upgrade() -> None:
         CREATE TABLE totals (
             name text NOT NULL,
             labels jsonb NOT NULL,
-            value double precision NOT NULL,
+            value numeric NOT NULL,
             PRIMARY KEY (name, labels)
         );
         COMMENT ON TABLE totals IS 'What all counted jobs came to. It only grows, whatever is dropped';
