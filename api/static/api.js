@@ -96,8 +96,8 @@ async function problem(response) {
 /** @param {number} status @param {string} text what was answered */
 export function described(status, text) {
   try {
-    const { code, detail } = JSON.parse(text);
-    return new Problem(status, code, detail);
+    const { code, detail, request_id: id } = JSON.parse(text);
+    return new Problem(status, code, id ? `${detail}: ${id}` : detail);
   } catch {
     return new Problem(status, "no_problem", `the service answered ${status}, and no reason`);
   }

@@ -70,6 +70,19 @@ class Service:
             return connection.scalar(query, {"partition": f"user_feature_versions_{UUID(job_id).hex}"}) or 0
 
     @contextmanager
+    def rejections_broken(self) -> Iterator[None]:
+        """Who reads rejections in here meets an error that nobody has thought of."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE rejections RENAME TO kept"))
+            connection.execute(sa.text("CREATE VIEW rejections AS SELECT * FROM kept WHERE 1 / 0 = 1"))
+        try:
+            yield
+        finally:
+            with self.engine.begin() as connection:
+                connection.execute(sa.text("DROP VIEW rejections"))
+                connection.execute(sa.text("ALTER TABLE kept RENAME TO rejections"))
+
+    @contextmanager
     def publication_held_up(self) -> Iterator[None]:
         """Nobody can publish in here, so a job stays in its last stage; reading goes on."""
         with self.engine.begin() as connection:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visits
-from tests.browser.service import Service
+from tests.browser.service import Service, faulty
 
 pytestmark = pytest.mark.browser
 
@@ -84,6 +84,17 @@ def test_a_page_of_which_a_part_is_missing_says_so(visit: Visits, service: Servi
     page.goto(f"{service.url}/")
 
     expect(page.get_by_text("The page could not be loaded as a whole; load it again.")).to_be_visible()
+
+
+def test_an_internal_error_says_where_the_log_has_it(visit: Visits, service: Service) -> None:
+    visit.expect("status of 500")
+    job = service.publish("broken", faulty())
+    with service.rejections_broken():
+        page = visit(f"#/jobs/{job['id']}")
+
+        expect(page.get_by_role("alert")).to_contain_text(
+            re.compile(r"the log has it under this request_id: [0-9a-f-]{8,}\.")
+        )
 
 
 def test_a_place_that_does_not_exist_is_told(visit: Visits) -> None:
