@@ -16,7 +16,7 @@ from uuid import uuid4
 from celery import signals
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from worker import database, jobs, logs, memory, migrations, presence, queue
+from worker import database, jobs, logs, memory, migrations, presence, queue, restores
 from worker.settings import Settings
 from worker.tasks import Runner
 
@@ -51,6 +51,7 @@ def _prepare(**_: Any) -> None:
         raise SystemExit(f"the database does not answer: {error}") from error
     try:
         migrations.upgrade(engine)
+        restores.settle(engine, settings)
     except Exception as error:  # Celery would log it, and go on without the tables
         logs.set_up("worker")  # which Celery has done a moment later
         log.critical("the database could not be brought up to date: %s", error)

@@ -128,6 +128,11 @@ class Settings:
         """Where uploaded datasets are; worker/uploads.py writes there."""
         return self.state_dir / "datasets"
 
+    @property
+    def restore_dir(self) -> Path:
+        """What scripts/restore.sh works in, while it is at work: worker/restores.py."""
+        return self.state_dir / "restore"
+
     def is_mounted(self, dataset: str) -> bool:
         """Whether the name is DATA_DIR's: `default` by one of the files in it, any other by whatever has that name."""
         if dataset == DEFAULT_DATASET:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import database, indices, jobs, logs, presence, queue, schedule, spill, uploads, versions
+from worker import database, indices, jobs, logs, presence, queue, restores, schedule, spill, uploads, versions
 from worker.job_log import JobLog
 from worker.jobs import Request
 from worker.schedule import NoRoom
@@ -91,6 +91,7 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
         presence.forget_silent(connection)
         jobs.count(connection)
     versions.drop_old(engine, settings.keep_versions)
+    restores.settle(engine, settings)
     uploads.drop_leftovers(settings)
     indices.make_missing(engine, settings)
 

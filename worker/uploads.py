@@ -111,13 +111,13 @@ class Upload:
         root, link = self._directory.parent, self._directory / _LINK
         link.symlink_to(self._directory.name)
         for directory in (self._directory / UPLOADED_FILES, self._directory):
-            _sync(directory)
-        with _locked(root):
+            sync(directory)
+        with locked(root):
             replaced = _target(root / dataset)
             link.replace(root / dataset)
             # From here on it is the dataset, whatever fails.
             self.leftover = root / replaced if replaced else None
-        _sync(root)
+        sync(root)
         return not replaced
 
 
@@ -148,9 +148,9 @@ def _stage(root: Path, expected_bytes: int) -> tuple[Path, int]:
     """Make a directory for an upload; the descriptor holds its lock."""
     root.mkdir(parents=True, exist_ok=True)
     refuse_full_disk(root, expected_bytes)
-    with _locked(root):
+    with locked(root):
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-        alive = _lock(directory)
+        alive = lock(directory)
     (directory / UPLOADED_FILES).mkdir(mode=0o700)
     return directory, alive
 
@@ -160,7 +160,9 @@ def drop_leftovers(settings: Settings) -> None:
     root = settings.uploads_dir
     if not root.is_dir():
         return
-    with _locked(root):
+    with locked(root):
+        if settings.restore_dir.exists():
+            return  # which of them are in use is not settled
         in_use = {_target(path) for path in root.iterdir()}
         # Nobody begins with one of these any more, so they can be removed when the others need not wait.
         leftovers = [path for path in root.glob(f"{_PREFIX}*") if path.name not in in_use and _is_abandoned(path)]
@@ -171,7 +173,7 @@ def drop_leftovers(settings: Settings) -> None:
 
 def _is_abandoned(directory: Path) -> bool:
     try:
-        os.close(_lock(directory))
+        os.close(lock(directory))
     except (BlockingIOError, FileNotFoundError, NotADirectoryError):
         return False  # somebody is at work on it, or is removing it
     return True
@@ -183,7 +185,8 @@ def _target(path: Path) -> str | None:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
+    """Nobody else changes what is in the directory meanwhile."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -194,7 +197,7 @@ def _locked(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(directory: Path) -> int:
+def lock(directory: Path) -> int:
     """Return a descriptor that holds the directory's lock until it is closed. Raises BlockingIOError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -205,7 +208,8 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Bring what the directory names to the disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -23,7 +23,7 @@ say() {
 own_folder() {
   mkdir -p "$folder"
   exec {alone}<"$folder"
-  flock --nonblock "$alone" || { say "another one is at work on $folder"; exit 1; }
+  flock --nonblock "$alone" && [[ $folder -ef /dev/fd/$alone ]] || { say "another one is at work on $folder"; exit 1; }
   find "$folder" -mindepth 1 -delete
   trap remove_folder EXIT
 }

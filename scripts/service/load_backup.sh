@@ -23,16 +23,21 @@ check() {
   fi
 }
 
-# Uploads wait from here to the end, and so does the removal of those that have no link. Whatever ends this before the
-# database is restored brings the old links back.
+# Uploads wait from here to the end, and so does the removal of those that have no link. What is replaced is kept for as long
+# as the database may come out as it was (worker/restores.py).
 exchange_datasets() {
   local link upload
-  mkdir -p "$datasets" "$folder/new" "$folder/old"
+  mkdir -p "$datasets" "$folder/new" "$folder/copies"
   tar --extract --file "$folder/datasets.tar" --directory "$folder/new"
+  psql -Atc "SELECT to_regclass('public.jobs')::oid" >"$folder/jobs"
   exec {uploads}<"$datasets"
   flock "$uploads"
-  trap put_datasets_back EXIT
-  move_links "$datasets" "$folder/old"
+  trap settle EXIT
+  find "$datasets" -mindepth 1 -maxdepth 1 -type l -exec cp --no-dereference --target-directory "$folder/copies" {} +
+  sync "$folder/jobs" "$folder/copies"
+  mv "$folder/copies" "$folder/replaced"
+  sync "$folder"
+  find "$datasets" -mindepth 1 -maxdepth 1 -type l -delete
   for link in "$folder"/new/*; do
     [[ -L $link ]] || continue
     # By another name: the upload may be there, and be what an old link names.
@@ -40,16 +45,20 @@ exchange_datasets() {
     mv "$folder/new/$(readlink "$link")/files" "$upload"
     ln --symbolic "${upload##*/}" "$datasets/${link##*/}"
   done
+  sync --file-system "$datasets"
 }
 
-put_datasets_back() {
-  find "$datasets" -mindepth 1 -maxdepth 1 -type l -delete
-  move_links "$folder/old" "$datasets"
-  remove_folder
-}
-
-move_links() {
-  find "$1" -mindepth 1 -maxdepth 1 -type l -exec mv --target-directory "$2" {} +
+# The links go by what became of the database, whatever has ended this.
+settle() {
+  local lock
+  for lock in ${uploads:-} ${alone:-}; do # which it is to take itself
+    exec {lock}<&-
+  done
+  python -c '
+from worker import database, restores
+from worker.settings import Settings
+settings = Settings.from_env()
+restores.settle(database.engine(settings), settings)'
 }
 
 restore_database() {
@@ -113,14 +122,16 @@ END \$\$;
 SQL
 }
 
+settle
 own_folder
 check
 exchange_datasets
 restore_database || refuse "the backup was not restored; nothing was changed"
-trap remove_folder EXIT
-exec {uploads}<&-
+restored=$(tail -n 1 "$folder/output")
+settle
+trap - EXIT
 python -c '
 from worker import database, migrations
 from worker.settings import Settings
 migrations.upgrade(database.engine(Settings.from_env()))'
-tail -n 1 "$folder/output"
+echo "$restored"

@@ -1,6 +1,7 @@
 """Backups and older volumes: what one service has made, another one goes on with."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,32 @@ def test_a_backup_brings_a_new_volume_to_where_the_old_one_was(containers: Conta
     assert new.run_job(dataset="lab", force=True)["outcome"] == "published", "its files are there"
     restore(new, tmp_path / "saved", "--force")
     assert len(new.get("/api/v1/jobs")["items"]) == 4
+
+
+def test_a_restoration_that_is_killed_has_changed_nothing(containers: Containers, tmp_path: Path) -> None:
+    service = containers.start_ready()
+    upload(service, "lab")
+    service.run_job(dataset="lab")
+    back_up(service, tmp_path / "saved")
+    upload(service, "later")
+    before = seen(service, "lab")
+
+    # It waits for the jobs, and by then the datasets are those of the backup.
+    docker("exec", "--detach", service.name, "psql", "-c", "BEGIN; LOCK TABLE jobs; SELECT pg_sleep(60)")
+    wait_until(lambda: service.psql("SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock'"), "the jobs are locked")
+    with ThreadPoolExecutor(1) as threads:
+        killed = threads.submit(restore, service, tmp_path / "saved", "--force", check=False)
+        wait_until(lambda: service.execute(f"ls {STATE}/datasets").split() == ["lab"], "the datasets are exchanged")
+        docker("kill", service.name)
+        assert killed.result(30).returncode == 1
+    docker("start", service.name)
+    wait_until(service.is_ready, "ready again")
+
+    assert seen(service, "lab") == before
+    assert service.run_job(dataset="later")["outcome"] == "published"
+    wait_until(lambda: "restore" not in service.execute(f"ls {STATE}"), "nothing is left of it")
+    restore(service, tmp_path / "saved", "--force")
+    assert service.execute(f"ls {STATE}/datasets").split() == ["lab"]
 
 
 def test_a_volume_and_a_backup_of_an_older_version_go_on_in_this_one(containers: Containers, tmp_path: Path) -> None:

@@ -76,14 +76,14 @@ def test_an_upload_whose_directory_is_not_surely_on_the_disk_is_no_reason_to_rem
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the dataset by then."""
-    sync = uploads._sync
+    sync = uploads.sync
 
     def fail_last(directory: Path) -> None:
         if directory == settings.uploads_dir:
             raise OSError(errno.EIO, "Input/output error")
         sync(directory)
 
-    monkeypatch.setattr(uploads, "_sync", fail_last)
+    monkeypatch.setattr(uploads, "sync", fail_last)
 
     with pytest.raises(OSError, match="Input/output error"):
         _upload(settings)
