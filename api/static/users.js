@@ -6,7 +6,7 @@ import { cell, counted, heading, isId, number } from "./format.js";
 import { announce, failure } from "./notices.js";
 import { address, go } from "./router.js";
 
-const PAGE = 50;
+const PAGE = 25;
 const SORTED_BY = ["user_id", "name", "email", "signup_date", "total_experiments", "average_run_time"];
 const TYPING_MS = 150;
 /** Columns of the version, not of a user. */

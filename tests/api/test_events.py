@@ -183,17 +183,21 @@ def test_an_empty_list_begins_at_once_and_ends(client: FlaskClient, monkeypatch:
 
 
 def test_nobody_looks_when_nobody_listens_any_more(client: FlaskClient, in_process: InProcess) -> None:
+    wait_until(lambda: not _looking(), "those of other tests have ended")
     in_process.submit()
-    news = client.application.extensions["services"].news
     responses = [client.get("/api/v1/jobs/events") for _ in range(3)]
     for response in responses:
         next(told_of_all(response))
-    assert [thread.name for thread in threading.enumerate()].count("news") == 1
+    assert len(_looking()) == 1
 
     for response in responses:
         response.close()
 
-    wait_until(lambda: not news._looks, "nobody looks")
+    wait_until(lambda: not _looking(), "nobody looks")
+
+
+def _looking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "news"]
 
 
 def test_rows_with_the_numbers_of_another_server_are_no_news(client: FlaskClient, in_process: InProcess) -> None:

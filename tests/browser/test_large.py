@@ -85,10 +85,10 @@ def test_two_million_users_are_sorted_searched_and_paged(visit: Visits, large: s
     _interact(page, "next page", "document.querySelector('[data-focus=next]').click()", is_second)
     shown = _first_row(page).inner_text()
     page.reload()
-    expect(page.get_by_text("Page 2, 50 users")).to_be_visible()
+    expect(page.get_by_text("Page 2, 25 users")).to_be_visible()
     assert _first_row(page).inner_text() == shown, "the page is not the address's"
     page.go_back()
-    expect(page.get_by_text("Page 1, 50 users")).to_be_visible()
+    expect(page.get_by_text("Page 1, 25 users")).to_be_visible()
 
     typed = "const field = document.querySelector('#search'); field.value = 'user1234567@'"
     typing = f"{typed}; field.dispatchEvent(new Event('input'))"
