@@ -40,4 +40,4 @@ fi
 "$bin/mypy"
 "$bin/python" -m scripts.tables --check
 MYPYPATH=scripts/service "$bin/mypy" scripts/service/*.py
-"$bin/shellcheck" --external-sources scripts/*.sh scripts/service/{cluster,dump_datasets,load_backup}.sh .ci/run
+"$bin/shellcheck" --external-sources scripts/*.sh scripts/service/{cluster,dump_datasets}.sh .ci/run

@@ -43,8 +43,11 @@ main() {
   [[ -f $file && -r $file ]] || die "cannot read $file: it is to be a file that scripts/backup.sh wrote"
   refuse_absent_service
 
-  in_service bash -c "$(<"$here/service/connect.sh")"$'\n'"$(<"$here/service/load_backup.sh")" restore.sh "$force" <"$file" \
-    || die "$file was not restored"
+  local options=()
+  ! $force || options=(--force)
+  in_service python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("worker.load_backup"))' </dev/null \
+    || die "the service is of an older version than this script: restore with the script of its own version"
+  in_service python -m worker.load_backup "${options[@]}" <"$file" || die "$file was not restored"
   echo "What was running when it was saved runs again by itself, within half a minute. Next: scripts/show_results.sh"
 }
 

@@ -50,11 +50,11 @@ def _prepare(**_: Any) -> None:
         # Any other exception Celery would only log.
         raise SystemExit(f"the database does not answer: {error}") from error
     try:
-        migrations.upgrade(engine)
         restores.settle(engine, settings)
+        migrations.upgrade(engine)
     except Exception as error:  # Celery would log it, and go on without the tables
         logs.set_up("worker")  # which Celery has done a moment later
-        log.critical("the database could not be brought up to date: %s", error)
+        log.critical("what is stored could not be brought up to date: %s", error)
         raise SystemExit(1) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cronsim import CronSim, CronSimError
+from psycopg2.extensions import parse_dsn
 
 from etl.contract import FILE_BYTES_MAX, MAX_REJECTED_RATIO, TABLES
 from worker import memory
@@ -117,6 +118,18 @@ class Settings:
             job_time_limit_s=read("JOB_TIME_LIMIT", 3600, _seconds, "a time from 1s on, such as 90s, 30min or 2h"),
             etl_schedule=read("ETL_SCHEDULE", None, _schedule, "five fields as cron has them, such as 0 3 * * 1-5"),
         )
+
+    def of_libpq(self) -> dict[str, str]:
+        """The environment of Postgres' own programs, those of the newest server here, which scripts/start.sh runs.
+
+        On a command line everybody could see the password.
+        """
+        newest = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path())
+        database = {
+            f"PG{name.replace('dbname', 'database').upper()}": value
+            for name, value in parse_dsn(self.database_url).items()
+        }
+        return os.environ | database | {"PATH": f"{newest}:{os.environ['PATH']}"}
 
     @property
     def spill_dir(self) -> Path:

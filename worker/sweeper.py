@@ -83,6 +83,7 @@ def _tell_that_it_waits(due: datetime) -> None:
 
 def keep_house(engine: sa.Engine, settings: Settings) -> None:
     """Drop what nobody needs any more, and make what is needed only after a publication."""
+    restores.settle(engine, settings)
     for path in spill.remove_abandoned(settings.spill_dir):
         log.info("removed %s, which a worker has left behind", path)
     with engine.begin() as connection:
@@ -91,7 +92,6 @@ def keep_house(engine: sa.Engine, settings: Settings) -> None:
         presence.forget_silent(connection)
         jobs.count(connection)
     versions.drop_old(engine, settings.keep_versions)
-    restores.settle(engine, settings)
     uploads.drop_leftovers(settings)
     indices.make_missing(engine, settings)
 

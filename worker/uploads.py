@@ -10,7 +10,6 @@ own directory, so that what a process left behind when it was killed is known by
 """
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -22,6 +21,8 @@ from typing import Protocol, TypeVar
 
 from etl.contract import TABLES
 from etl.errors import BadInput
+from worker import restores
+from worker.directories import locked, sync, target, try_lock
 from worker.incoming import IncomingFile, ReceivedFile, refuse_full_disk
 from worker.settings import UPLOADED_FILES, Settings
 
@@ -113,7 +114,7 @@ class Upload:
         for directory in (self._directory / UPLOADED_FILES, self._directory):
             sync(directory)
         with locked(root):
-            replaced = _target(root / dataset)
+            replaced = target(root / dataset)
             link.replace(root / dataset)
             # From here on it is the dataset, whatever fails.
             self.leftover = root / replaced if replaced else None
@@ -127,7 +128,7 @@ def staged(settings: Settings, expected_bytes: int, aside: Aside = _here) -> Ite
     root = settings.uploads_dir
     upload = None
     try:
-        directory, alive = aside(lambda: _stage(root, expected_bytes))
+        directory, alive = aside(lambda: stage(root, expected_bytes))
         upload = Upload(directory, settings, aside)
         yield upload
     except BadInput as error:
@@ -144,13 +145,13 @@ def staged(settings: Settings, expected_bytes: int, aside: Aside = _here) -> Ite
             os.close(alive)
 
 
-def _stage(root: Path, expected_bytes: int) -> tuple[Path, int]:
+def stage(root: Path, expected_bytes: int) -> tuple[Path, int]:
     """Make a directory for an upload; the descriptor holds its lock."""
     root.mkdir(parents=True, exist_ok=True)
     refuse_full_disk(root, expected_bytes)
     with locked(root):
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-        alive = lock(directory)
+        alive = try_lock(directory)
     (directory / UPLOADED_FILES).mkdir(mode=0o700)
     return directory, alive
 
@@ -161,9 +162,9 @@ def drop_leftovers(settings: Settings) -> None:
     if not root.is_dir():
         return
     with locked(root):
-        if settings.restore_dir.exists():
-            return  # which of them are in use is not settled
-        in_use = {_target(path) for path in root.iterdir()}
+        if restores.is_unsettled(settings):
+            return  # which of them are in use will be known then
+        in_use = {target(path) for path in root.iterdir()}
         # Nobody begins with one of these any more, so they can be removed when the others need not wait.
         leftovers = [path for path in root.glob(f"{_PREFIX}*") if path.name not in in_use and _is_abandoned(path)]
     for path in leftovers:
@@ -173,48 +174,10 @@ def drop_leftovers(settings: Settings) -> None:
 
 def _is_abandoned(directory: Path) -> bool:
     try:
-        os.close(lock(directory))
+        os.close(try_lock(directory))
     except (BlockingIOError, FileNotFoundError, NotADirectoryError):
         return False  # somebody is at work on it, or is removing it
     return True
-
-
-def _target(path: Path) -> str | None:
-    """The directory that a dataset's link names, beside it; None for what is no link or not there."""
-    return path.readlink().name if path.is_symlink() else None
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Nobody else changes what is in the directory meanwhile."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        # By itself the lock would last until the directory is closed, and gevent puts that off.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
-
-
-def lock(directory: Path) -> int:
-    """Return a descriptor that holds the directory's lock until it is closed. Raises BlockingIOError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def sync(directory: Path) -> None:
-    """Bring what the directory names to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _listed() -> str:

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# In front of what backup.sh and restore.sh run inside of the service, whichever version of it that is: the database that
+# In front of what backup.sh runs inside of the service, whichever version of it that is: the database that
 # its settings name, as libpq's variables. On a command line everybody could see the password.
 set -euo pipefail
 umask 077
@@ -23,7 +23,7 @@ say() {
 own_folder() {
   mkdir -p "$folder"
   exec {alone}<"$folder"
-  flock --nonblock "$alone" && [[ $folder -ef /dev/fd/$alone ]] || { say "another one is at work on $folder"; exit 1; }
+  flock --nonblock "$alone" || { say "another one is at work on $folder"; exit 1; }
   find "$folder" -mindepth 1 -delete
   trap remove_folder EXIT
 }

@@ -21,7 +21,7 @@ from etl.errors import BadInput
 from etl.files import Dataset, Source
 from tests.conftest import ROOT, SAMPLE, InProcess, missing
 from tests.servers import running
-from worker import incoming, sweeper, uploads
+from worker import directories, incoming, sweeper, uploads
 from worker.settings import Settings
 from worker.uploads import Refused, Upload
 
@@ -76,14 +76,13 @@ def test_an_upload_whose_directory_is_not_surely_on_the_disk_is_no_reason_to_rem
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the dataset by then."""
-    sync = uploads.sync
 
     def fail_last(directory: Path) -> None:
         if directory == settings.uploads_dir:
             raise OSError(errno.EIO, "Input/output error")
-        sync(directory)
+        directories.sync(directory)
 
-    monkeypatch.setattr(uploads, "sync", fail_last)
+    monkeypatch.setattr("worker.uploads.sync", fail_last)
 
     with pytest.raises(OSError, match="Input/output error"):
         _upload(settings)
@@ -204,17 +203,16 @@ def test_an_upload_that_comes_between_takes_its_turn_and_leaves_nothing(
 ) -> None:
     """Between the look at what is to be replaced and the replacing."""
     _upload(settings, mark="first")
-    target = uploads._target
     other = threading.Thread(target=_upload, args=(settings, "lab", "third"))
 
     def slow(path: Path) -> str | None:
-        found = target(path)
+        found = directories.target(path)
         if not other.ident:
             other.start()
             other.join(0.5)
         return found
 
-    monkeypatch.setattr(uploads, "_target", slow)
+    monkeypatch.setattr("worker.uploads.target", slow)
     _upload(settings, mark="second")
     other.join()
 

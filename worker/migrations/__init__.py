@@ -15,6 +15,11 @@ class NewerDatabase(Exception):  # noqa: N818 - it reads as what it says
     """The database is of a revision that this program does not know."""
 
 
+def knows(revision: str) -> bool:
+    """Whether a database of that revision can be brought up to date by this program."""
+    return any(_VERSIONS.glob(f"{revision}_*.py"))
+
+
 def upgrade(engine: sa.Engine) -> None:
     """Bring the schema to database.HEAD and its feature columns up to the catalogue.
 
@@ -24,7 +29,7 @@ def upgrade(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         revision = database.revision(connection)
-        if revision and not any(_VERSIONS.glob(f"{revision}_*.py")):
+        if revision and not knows(revision):
             raise NewerDatabase(
                 f"the database is of revision {revision}, which a newer version of this service has made: start that "
                 "one, or this one on a new volume"
