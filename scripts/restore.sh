@@ -47,7 +47,10 @@ main() {
   ! $force || options=(--force)
   in_service python -c 'import sys; from importlib.util import find_spec; sys.exit(not find_spec("worker.load_backup"))' </dev/null \
     || die "the service is of an older version than this script: restore with the script of its own version"
-  in_service python -m worker.load_backup "${options[@]}" <"$file" || die "$file was not restored"
+  in_service python -m worker.load_backup "${options[@]}" <"$file" || {
+    (($? == 1)) || die "it was killed; the service itself brings it to an end, or undoes it"
+    exit 1
+  }
   echo "What was running when it was saved runs again by itself, within half a minute. Next: scripts/show_results.sh"
 }
 

@@ -21,18 +21,24 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl.errors import BadInput
 from worker import database, migrations, restores, uploads
-from worker.settings import UPLOADED_FILES, Settings
+from worker.settings import DATASET_NAME, UPLOADED_FILES, Settings
 
 FORMAT = "1"
 _PSQL = ["psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=VERBOSITY=terse"]
-_PSQL += ["--set=ON_ERROR_STOP=1"]
+_PSQL += ["--set=ON_ERROR_STOP=1", "--dbname=keepalives_idle=10 keepalives_interval=5 keepalives_count=3"]
 _PG_RESTORE = ["pg_restore", "--no-owner", "--no-privileges", "--file=-"]
+_SUMS = "SHA256SUMS"
 _PARTS = ("manifest", "database", "datasets.tar")
 
 # Not only what the backup holds: a newer version's table or function would be in its own migration's way. What belongs
 # to an extension stays.
 _EMPTY = """
 SET lock_timeout = '30s';
+SET LOCAL synchronous_commit = on;
+-- The server gives the jobs back soon after this machine has vanished.
+SET tcp_keepalives_idle = 10;
+SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3;
 SET client_min_messages = warning;
 LOCK TABLE public.jobs;
 DO $$
@@ -91,31 +97,31 @@ def main() -> None:
     os.umask(0o077)
     settings = Settings.from_env()
     try:
-        with restores.alone(settings):
+        with restores.sole(settings):
             print(load(database.engine(settings), settings, force=force))  # noqa: T201
     except BlockingIOError:
-        sys.exit("another one is restored at the moment; nothing was changed")
-    except Refused as error:
+        sys.exit("another one is restored or settled at the moment; nothing was changed")
+    except (Refused, BadInput, OSError, SQLAlchemyError, *database.CONNECTION_LOST) as error:
+        if restores.is_unsettled(settings):
+            sys.exit(f"{error}\nWhether it was restored is not known yet; the service itself settles it")
         sys.exit(f"{error}; nothing was changed")
-    except (OSError, BadInput) as error:
-        sys.exit(str(error))
-    except SQLAlchemyError as error:
-        sys.exit(f"the database does not answer: {error}\nThe service itself settles what was restored, once it does")
 
 
 def load(engine: sa.Engine, settings: Settings, *, force: bool) -> str:
     """Restore the backup on stdin, and return what it was. Raises Refused."""
-    folder = settings.restore_dir
-    if folder.exists():
+    if settings.restore_dir.exists():
         restores.finish(engine, settings)
     settings.uploads_dir.mkdir(exist_ok=True)
-    folder.mkdir()
+    if settings.uploads_dir.stat().st_uid != os.geteuid():
+        raise Refused(f"{settings.uploads_dir} is another user's: restore as the one who runs the service")
+    folder = settings.restore_dir / "backup"
+    folder.mkdir(parents=True)
     try:
         _unpack(folder)
         _check(engine, folder)
         with ExitStack() as stack:
-            staged = dict(_staged(settings, stack))
-            counted = _restore(settings, staged, force=force)
+            staged = dict(_staged(folder, settings, stack))
+            counted = _restore(folder, settings, staged, force=force)
     finally:
         is_restored = restores.finish(engine, settings)
     if not is_restored:
@@ -126,35 +132,39 @@ def load(engine: sa.Engine, settings: Settings, *, force: bool) -> str:
 def _unpack(folder: Path) -> None:
     try:
         with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as backup:
-            backup.extractall(folder, filter="data")
+            for member in backup:
+                if member.isfile() and member.name in (_SUMS, *_PARTS):
+                    backup.extract(member, folder, filter="data")
     except (tarfile.TarError, EOFError) as error:
         raise Refused(_NO_BACKUP) from error
 
 
 def _check(engine: sa.Engine, folder: Path) -> None:
-    if not all((folder / part).exists() for part in ("SHA256SUMS", *_PARTS)):
+    if not all((folder / part).exists() for part in (_SUMS, *_PARTS)):
         raise Refused(_NO_BACKUP)
-    sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    sums = (folder / _SUMS).read_text().splitlines()
     for part in _PARTS:
         with (folder / part).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sums.get(part):
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if f"{digest}  {part}" not in sums:
                 raise Refused(f"the backup is damaged: {part} is not as it was written")
-    form, version, revision, postgres = (folder / "manifest").read_text().split()
-    if form != FORMAT or not migrations.knows(revision):
+    format_, version, *rest = (folder / "manifest").read_text().split()
+    if format_ != FORMAT or not migrations.knows(rest[0]):
         raise Refused(f"the backup was made by version {version}, which is newer than this one: restore it with that")
+    saved = int(rest[1])
     with engine.connect() as connection:
         here = int(connection.scalar(sa.text("SHOW server_version_num")) or 0) // 10000
-    if int(postgres) > here:
-        raise Refused(f"the backup is of Postgres {postgres}, which is newer than the one here, {here}")
+    if saved > here:
+        raise Refused(f"the backup is of Postgres {saved}, which is newer than the one here, {here}")
 
 
-def _staged(settings: Settings, stack: ExitStack) -> Iterator[tuple[str, str]]:
+def _staged(folder: Path, settings: Settings, stack: ExitStack) -> Iterator[tuple[str, str]]:
     """Put the backup's uploads beside those that are there, where nobody removes them; yield dataset and upload."""
-    unpacked = settings.restore_dir / "datasets"
-    with tarfile.open(settings.restore_dir / "datasets.tar") as archive:
+    unpacked = folder / "datasets"
+    with tarfile.open(folder / "datasets.tar") as archive:
         archive.extractall(unpacked, filter="data")
     for link in unpacked.iterdir():
-        if not link.is_symlink():
+        if not link.is_symlink() or not DATASET_NAME.fullmatch(link.name):
             continue
         # By another name: the upload may be there, and be what another link names.
         upload, alive = uploads.stage(settings.uploads_dir, 0)
@@ -164,14 +174,14 @@ def _staged(settings: Settings, stack: ExitStack) -> Iterator[tuple[str, str]]:
     os.sync()
 
 
-def _restore(settings: Settings, staged: Mapping[str, str], *, force: bool) -> str:
+def _restore(folder: Path, settings: Settings, staged: Mapping[str, str], *, force: bool) -> str:
     """Restore database and datasets in one step, or not; return how much there was of it.
 
-    The jobs are locked from the first statement on. Whoever ends in here before the last one has restored nothing.
+    The lock on the jobs is taken first; who dies before the commit has changed nothing.
     """
-    token = uuid4().hex
+    token, environ = uuid4().hex, settings.libpq_environ()
     with subprocess.Popen(  # noqa: S603 - nothing of a stranger's is in it
-        _PSQL, env=settings.of_libpq(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        _PSQL, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as session:
         statements, answers = cast(IO[str], session.stdin), cast(IO[str], session.stdout)
         # It ends at the first error, which it tells itself.
@@ -179,21 +189,18 @@ def _restore(settings: Settings, staged: Mapping[str, str], *, force: bool) -> s
             statements.write("BEGIN;\n" + _EMPTY.format(force=force))
             statements.flush()
             dumped = subprocess.run(  # noqa: S603
-                [*_PG_RESTORE, settings.restore_dir / "database"],
-                env=settings.of_libpq(),
-                stdout=statements,
-                check=False,
+                [*_PG_RESTORE, folder / "database"], env=environ, stdout=statements, check=False
             )
             if dumped.returncode:
-                return ""
+                raise Refused("the backup was not restored")
             statements.write(restores.MARK.format(token=token) + _COUNT.format(token=token))
             statements.flush()
             counted = next((line for line in answers if line.startswith(token)), "")
             if counted:
                 restores.exchange(settings, staged, token)
                 statements.write("COMMIT;\n")
-            return counted.removeprefix(token).strip()
-    return ""
+                return counted.removeprefix(token).strip()
+    raise Refused("the backup was not restored")
 
 
 if __name__ == "__main__":

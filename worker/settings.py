@@ -119,17 +119,15 @@ class Settings:
             etl_schedule=read("ETL_SCHEDULE", None, _schedule, "five fields as cron has them, such as 0 3 * * 1-5"),
         )
 
-    def of_libpq(self) -> dict[str, str]:
-        """The environment of Postgres' own programs, those of the newest server here, which scripts/start.sh runs.
+    def libpq_environ(self) -> dict[str, str]:
+        """The environment of Postgres' own programs: the newest ones here, and the database that they ask.
 
         On a command line everybody could see the password.
         """
-        newest = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path())
-        database = {
-            f"PG{name.replace('dbname', 'database').upper()}": value
-            for name, value in parse_dsn(self.database_url).items()
-        }
-        return os.environ | database | {"PATH": f"{newest}:{os.environ['PATH']}"}
+        names = parse_dsn(self.database_url)
+        database = {f"PG{name.replace('dbname', 'database').upper()}": value for name, value in names.items()}
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+        return os.environ | database | {"PATH": os.pathsep.join([*map(str, programs[-1:]), os.environ["PATH"]])}
 
     @property
     def spill_dir(self) -> Path:

@@ -83,7 +83,10 @@ def _tell_that_it_waits(due: datetime) -> None:
 
 def keep_house(engine: sa.Engine, settings: Settings) -> None:
     """Drop what nobody needs any more, and make what is needed only after a publication."""
-    restores.settle(engine, settings)
+    try:
+        restores.settle(engine, settings)
+    except Exception:  # the rest goes on, and may make the room that was wanting
+        log.exception("a restoration is not settled yet")
     for path in spill.remove_abandoned(settings.spill_dir):
         log.info("removed %s, which a worker has left behind", path)
     with engine.begin() as connection:

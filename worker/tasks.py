@@ -20,7 +20,7 @@ from etl.files import Dataset, Snapshot
 from etl.load import load_rejections
 from etl.pipeline import Result
 from etl.progress import Progress
-from worker import database, disk, jobs, logs, queue, spill
+from worker import database, disk, jobs, logs, queue, restores, spill
 from worker.engines import EMBEDDED, Engines
 from worker.job_log import JobLog
 from worker.jobs import Job, LeaseLost
@@ -72,10 +72,14 @@ class Runner:
     def run_job(self, job_id: str) -> None:
         """Run the job if it is there to be taken, then ring for the next one of its dataset."""
         with logs.about(job_id=job_id):
-            with self.engine.begin() as connection:
+            with self.engine.connect() as connection, connection.begin() as claiming:
                 job = jobs.claim(connection, UUID(job_id), self.worker)
+                # Its files may be a backup's. Nobody exchanges them now: who restores locks the jobs first.
+                if restores.is_unsettled(self.settings):
+                    claiming.rollback()
+                    job = None
             if not job:
-                log.info("not claimed: it does not wait any more, or another job of its dataset is running")
+                log.info("not claimed: it does not wait any more, or waits for another job or for a restoration")
                 return
             log.info("claimed: attempt %d of %d, by %s", job.attempt, jobs.ATTEMPTS_MAX, self.worker)
             try:

@@ -100,7 +100,7 @@ def test_a_restoration_that_is_killed_has_changed_nothing(containers: Containers
     wait_until(lambda: service.psql("SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock'"), "the jobs are locked")
     with ThreadPoolExecutor(1) as threads:
         killed = threads.submit(restore, service, tmp_path / "saved", "--force", check=False)
-        wait_until(lambda: service.execute(f"ls -d {STATE}/restore/datasets || true"), "it is unpacked")
+        wait_until(lambda: service.execute(f"ls -d {STATE}/restore/backup/datasets || true"), "it is unpacked")
         docker("kill", service.name)
         assert killed.result(30).returncode == 1
     docker("start", service.name)

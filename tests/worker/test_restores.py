@@ -166,7 +166,7 @@ def _fail_after(monkeypatch: pytest.MonkeyPatch, links: int) -> None:
 def test_who_is_killed_while_it_tidies_up_leaves_it_to_the_next(
     exchanged: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, **_: bool) -> None:
         raise InterruptedError(path)
 
     monkeypatch.setattr("shutil.rmtree", fail)
@@ -185,8 +185,27 @@ def test_a_worker_settles_it_before_its_first_job(exchanged: InProcess) -> None:
     assert _links(exchanged.settings) == OLD
 
 
+def test_no_job_runs_before_it_is_settled(exchanged: InProcess) -> None:
+    job = exchanged.submit()
+
+    assert exchanged.run_job(job).state == "queued"
+    _settled(exchanged)
+    assert exchanged.run_job(job).outcome == "published"
+
+
+def test_one_that_cannot_be_settled_keeps_nobody_from_tidying_up(exchanged: InProcess) -> None:
+    (exchanged.settings.restore_dir / "exchange.json").write_text("{")
+    abandoned = exchanged.settings.spill_dir / "abandoned"
+    abandoned.mkdir(parents=True)
+
+    sweeper.keep_house(exchanged.engine, exchanged.settings)
+
+    assert not abandoned.exists()
+    assert _uploads(exchanged.settings) == {*OLD.values(), *NEW.values()}
+
+
 def test_one_that_is_at_work_is_let_alone(exchanged: InProcess) -> None:
-    with restores.alone(exchanged.settings):
+    with restores.sole(exchanged.settings):
         sweeper.keep_house(exchanged.engine, exchanged.settings)
 
     assert _links(exchanged.settings) == NEW
@@ -322,6 +341,7 @@ def test_what_is_no_whole_backup_changes_nothing(
     [
         (f"2 9.9.9 {database.HEAD} 15", "made by version 9.9.9, which is newer than this one"),
         ("1 9.9.9 9999 15", "made by version 9.9.9, which is newer than this one"),
+        ("2 9.9.9 and whatever that version wants to say", "made by version 9.9.9, which is newer than this one"),
         (f"1 0.1.0 {database.HEAD} 99", "of Postgres 99, which is newer than the one here"),
     ],
 )
@@ -346,10 +366,51 @@ def test_a_dump_that_breaks_off_changes_nothing(restoring: Restoring) -> None:
     assert restoring.seen() == BEFORE
 
 
+def test_only_the_parts_of_a_backup_are_unpacked(restoring: Restoring, tmp_path: Path) -> None:
+    for name in ("exchange.json", "../exchange.json"):
+        stranger = tmp_path / "stranger"
+        stranger.write_text("{}")
+        with tarfile.open(restoring.backup, "a") as backup:
+            backup.add(stranger, name)
+
+    assert restoring.run("--force").returncode == 0
+    assert restoring.seen() == AFTER
+
+
+def test_a_folder_of_another_user_is_refused(restoring: Restoring) -> None:
+    if os.geteuid():
+        pytest.skip("only root can make it another user's")
+    os.chown(restoring.service.settings.uploads_dir, 65534, 65534)
+
+    assert "is another user's: restore as the one who runs the service" in restoring.run("--force").stderr
+    assert restoring.seen() == BEFORE
+
+
+def test_a_server_that_goes_away_leaves_it_to_the_service(restoring: Restoring) -> None:
+    patch = """
+from worker import load_backup
+from sqlalchemy.exc import OperationalError
+def away(*arguments):
+    raise OperationalError("SELECT", None, Exception("the server is away"))
+load_backup.restores._was_committed = away
+"""
+
+    undecided = restoring.run("--force", patch=patch)
+
+    assert undecided.stderr.endswith("Whether it was restored is not known yet; the service itself settles it\n")
+    sweeper.keep_house(restoring.service.engine, restoring.service.settings)
+    assert restoring.seen() == AFTER
+
+
 def test_the_sweeper_removes_no_upload_that_is_being_restored(restoring: Restoring) -> None:
-    sweeps = "from worker import uploads\ndef sweeping(settings, *a, **b):\n    uploads.drop_leftovers(settings)"
-    patch = f"from worker import load_backup\n{sweeps}\n    return original(settings, *a, **b)"
-    patch += "\noriginal, load_backup._restore = load_backup._restore, sweeping"
+    patch = """
+from worker import load_backup, uploads
+restore = load_backup._restore
+def sweeping(folder, settings, *arguments, **options):
+    uploads.drop_leftovers(settings)
+    return restore(folder, settings, *arguments, **options)
+load_backup._restore = sweeping
+"""
 
     assert restoring.run("--force", patch=patch).returncode == 0
     assert restoring.seen() == AFTER
@@ -363,11 +424,11 @@ def test_jobs_are_not_lost_unless_it_is_forced(restoring: Restoring) -> None:
     assert restoring.seen() == BEFORE
 
 
-def test_two_at_once_are_one_after_the_other(restoring: Restoring) -> None:
-    with restores.alone(restoring.service.settings):
+def test_a_second_one_is_refused(restoring: Restoring) -> None:
+    with restores.sole(restoring.service.settings):
         refused = restoring.run("--force")
 
-    assert refused.stderr == "another one is restored at the moment; nothing was changed\n"
+    assert refused.stderr == "another one is restored or settled at the moment; nothing was changed\n"
     assert restoring.seen() == BEFORE
 
 

@@ -23,7 +23,7 @@ def knows(revision: str) -> bool:
 def upgrade(engine: sa.Engine) -> None:
     """Bring the schema to database.HEAD and its feature columns up to the catalogue.
 
-    The workers do this when they start, since they alone know the catalogue. Any number of them may call it at once:
+    The workers do this when they start, and who restores a backup. Any number of them may call it at once:
     one of them works, the others wait for it. Raises NewerDatabase.
     """
     with engine.begin() as connection:
