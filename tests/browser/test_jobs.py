@@ -57,7 +57,7 @@ def test_a_job_is_seen_live_and_cancelled(visit: Visits, service: Service) -> No
         row = page.locator(".job", has=page.get_by_role("link", name="cancelled", exact=True))
         expect(row).to_contain_text("Publishing")
         row.get_by_role("button", name=re.compile("Cancel job")).click()
-        expect(row.get_by_text("Cancelled")).to_be_visible()
+        expect(row.get_by_text("Cancelled", exact=True)).to_be_visible()
 
     expect(row.get_by_role("button", name=re.compile("Retry job"))).to_be_visible()
     assert service.ask("GET", "/api/v1/jobs?dataset=cancelled")["items"][0]["state"] == "cancelled"
