@@ -233,12 +233,13 @@ class Restoring:
             for name in ("SHA256SUMS", *names):
                 backup.add(self.parts / name, name)
 
-    def run(self, *options: str, patch: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *options: str, patch: str = "", kill_after_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Restore, in a process of its own in which something may be patched."""
         settings = self.service.settings
+        program = [sys.executable, "-c", f"{patch}\nfrom worker import load_backup\nload_backup.main()"]
         with self.backup.open("rb") as file:
             return subprocess.run(
-                [sys.executable, "-c", f"{patch}\nfrom worker import load_backup\nload_backup.main()", *options],
+                ["timeout", "--signal=KILL", str(kill_after_s), *program, *options],
                 cwd=ROOT,
                 env=os.environ
                 | {
@@ -250,7 +251,6 @@ class Restoring:
                 stdin=file,
                 capture_output=True,
                 text=True,
-                timeout=60,
                 check=False,
             )
 
@@ -441,6 +441,16 @@ def test_killed_before_the_end_it_has_changed_nothing(restoring: Restoring, dies
     sweeper.keep_house(restoring.service.engine, restoring.service.settings)
     assert restoring.seen() == BEFORE
     assert restoring.service.run(dataset="later", force=True).outcome == "published"
+
+
+@pytest.mark.parametrize("kill_after_s", [0.9, 1.1, 1.3, 1.5, 1.8])
+def test_killed_at_any_moment_it_has_changed_all_or_nothing(restoring: Restoring, kill_after_s: float) -> None:
+    restoring.run("--force", kill_after_s=kill_after_s)
+
+    sweeper.keep_house(restoring.service.engine, restoring.service.settings)
+    assert restoring.seen() in (BEFORE, AFTER)
+    [dataset, *_] = restoring.seen()[0]
+    assert restoring.service.run(dataset=dataset, force=True).outcome == "published"
 
 
 def test_killed_it_can_be_tried_again_at_once(restoring: Restoring) -> None:
