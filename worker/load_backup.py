@@ -7,11 +7,13 @@ A backup is a tar of `manifest`, the `database` as pg_dump wrote it, `datasets.t
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 from uuid import uuid4
@@ -27,6 +29,8 @@ FORMAT = "1"
 _PSQL = ["psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=VERBOSITY=terse"]
 _PSQL += ["--set=ON_ERROR_STOP=1", "--dbname=keepalives_idle=10 keepalives_interval=5 keepalives_count=3"]
 _PG_RESTORE = ["pg_restore", "--no-owner", "--no-privileges", "--file=-"]
+_SETTINGS = 30  # its first lines
+_NEWER_SETTING = b"SET transaction_timeout ="
 _SUMS = "SHA256SUMS"
 _PARTS = ("manifest", "database", "datasets.tar")
 
@@ -181,26 +185,34 @@ def _restore(folder: Path, settings: Settings, staged: Mapping[str, str], *, for
     """
     token, environ = uuid4().hex, settings.libpq_environ()
     with subprocess.Popen(  # noqa: S603 - nothing of a stranger's is in it
-        _PSQL, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        _PSQL, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as session:
-        statements, answers = cast(IO[str], session.stdin), cast(IO[str], session.stdout)
+        statements, answers = cast(IO[bytes], session.stdin), cast(IO[bytes], session.stdout)
         # It ends at the first error, which it tells itself.
         with suppress(BrokenPipeError), statements:
-            statements.write("BEGIN;\n" + _EMPTY.format(force=force))
+            statements.write(b"BEGIN;\n" + _EMPTY.format(force=force).encode())
+            _dump(folder, environ, statements)
+            statements.write((restores.MARK + _COUNT).format(token=token).encode())
             statements.flush()
-            dumped = subprocess.run(  # noqa: S603
-                [*_PG_RESTORE, folder / "database"], env=environ, stdout=statements, check=False
-            )
-            if dumped.returncode:
-                raise Refused("the backup was not restored")
-            statements.write(restores.MARK.format(token=token) + _COUNT.format(token=token))
-            statements.flush()
-            counted = next((line for line in answers if line.startswith(token)), "")
+            counted = next((line.decode() for line in answers if line.startswith(token.encode())), "")
             if counted:
                 restores.exchange(settings, staged, token)
-                statements.write("COMMIT;\n")
+                statements.write(b"COMMIT;\n")
                 return counted.removeprefix(token).strip()
     raise Refused("the backup was not restored")
+
+
+def _dump(folder: Path, environ: Mapping[str, str], statements: IO[bytes]) -> None:
+    """Write the backup's database as statements. Raises Refused."""
+    with subprocess.Popen(  # noqa: S603
+        [*_PG_RESTORE, folder / "database"], env=environ, stdout=subprocess.PIPE
+    ) as dump:
+        lines = cast(IO[bytes], dump.stdout)
+        # It sets what a server that is older than itself does not know.
+        statements.writelines(line for line in islice(lines, _SETTINGS) if not line.startswith(_NEWER_SETTING))
+        shutil.copyfileobj(lines, statements, 1 << 20)
+    if dump.returncode:
+        raise Refused("the backup was not restored")
 
 
 if __name__ == "__main__":
