@@ -27,6 +27,7 @@ def places(service: Service) -> dict[str, str]:
 def _settle(page: Page, view: str) -> None:
     """Wait until all of a view is there."""
     expect(page.locator("main .loading")).to_have_count(0)
+    expect(page.locator("main [aria-busy]")).to_have_count(0)
     if view == "charts":
         expect(page.locator(".chart svg")).to_have_count(4)
     if view == "overview":
