@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# In front of what backup.sh runs inside of the service, whichever version of it that is: the database that
-# its settings name, as libpq's variables. On a command line everybody could see the password.
+# In front of what backup.sh runs inside of the service, whichever version of it that is: the database that its settings
+# name, as libpq's variables. On a command line everybody could see the password.
 set -euo pipefail
 umask 077
 
@@ -14,20 +14,3 @@ eval "$libpq"
 # The newest server of the machine is the one that scripts/start.sh runs.
 newest=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
 PATH=$newest:$PATH
-
-say() {
-  printf '%s\n' "$*" >&2
-}
-
-# own_folder: makes $folder, for one at a time; what a killed one has left there is removed.
-own_folder() {
-  mkdir -p "$folder"
-  exec {alone}<"$folder"
-  flock --nonblock "$alone" || { say "another one is at work on $folder"; exit 1; }
-  find "$folder" -mindepth 1 -delete
-  trap remove_folder EXIT
-}
-
-remove_folder() {
-  rm -r "$folder"
-}

@@ -30,6 +30,15 @@ def _uploads(settings: Settings) -> set[str]:
     return {path.name for path in settings.uploads_dir.iterdir() if not path.is_symlink()}
 
 
+def _upload(settings: Settings, dataset: str) -> None:
+    with uploads.staged(settings, 0) as upload:
+        for path in SAMPLE.glob("*.csv"):
+            upload.begin(path.name)
+            upload.write(path.read_bytes())
+            upload.end()
+        upload.publish(dataset)
+
+
 OLD = {"lab": ".upload-old", "other": ".upload-other"}
 NEW = {"lab": ".upload-new", "added": ".upload-new"}
 
@@ -112,12 +121,7 @@ def test_what_a_server_commits_without_its_client_counts(exchanged: InProcess) -
 
 def test_a_dataset_that_was_uploaded_since_stays(exchanged: InProcess) -> None:
     for dataset in ("lab", "later"):
-        with uploads.staged(exchanged.settings, 0) as upload:
-            for path in SAMPLE.glob("*.csv"):
-                upload.begin(path.name)
-                upload.write(path.read_bytes())
-                upload.end()
-            upload.publish(dataset)
+        _upload(exchanged.settings, dataset)
     uploaded = _links(exchanged.settings)
 
     links, _ = _settled(exchanged)
@@ -270,8 +274,8 @@ AFTER = ["lab"], {"lab"}
 
 
 @pytest.fixture
-def restoring(in_process: InProcess, tmp_path: Path, upload: Callable[[str], None]) -> Restoring:
-    upload("lab")
+def restoring(in_process: InProcess, tmp_path: Path) -> Restoring:
+    _upload(in_process.settings, "lab")
     in_process.run(dataset="lab")
     folder = tmp_path / "backup"
     folder.mkdir()
@@ -281,24 +285,11 @@ def restoring(in_process: InProcess, tmp_path: Path, upload: Callable[[str], Non
     with tarfile.open(folder / "datasets.tar", "w") as archive:
         archive.add(in_process.settings.uploads_dir, ".")
     (folder / "manifest").write_text(f"{load_backup.FORMAT} 0.1.0 {database.HEAD} 15\n")
-    upload("later")
+    _upload(in_process.settings, "later")
     in_process.run(dataset="later")
     restoring = Restoring(in_process, tmp_path / "saved", folder)
     restoring.pack()
     return restoring
-
-
-@pytest.fixture
-def upload(in_process: InProcess) -> Callable[[str], None]:
-    def upload_sample(dataset: str) -> None:
-        with uploads.staged(in_process.settings, 0) as upload:
-            for path in SAMPLE.glob("*.csv"):
-                upload.begin(path.name)
-                upload.write(path.read_bytes())
-                upload.end()
-            upload.publish(dataset)
-
-    return upload_sample
 
 
 def test_a_backup_takes_the_place_of_all_that_was_there(restoring: Restoring) -> None:
